@@ -1,0 +1,1 @@
+//! The test kit that every Provender provider must pass

@@ -1,0 +1,175 @@
+//! The catalogue of error codes. A code, once released, keeps its meaning; the list only grows.
+//!
+//! P1xx definitions, P2xx configuration, P3xx registry, P4xx requests, P5xx offline stores,
+//! P6xx online stores, P7xx server, P8xx providers and plugins, P9xx the machine and ourselves.
+
+use super::ErrorKind;
+
+/// One entry of the catalogue.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// The stable code, for example `P104`.
+    pub id: &'static str,
+    /// The kind that errors of this code have unless overridden.
+    pub kind: ErrorKind,
+    /// A short name.
+    pub title: &'static str,
+    /// What it means and what to do, as prose; what `provender explain` prints.
+    pub explanation: &'static str,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $id:literal $kind:ident $title:literal $explanation:literal;)*) => {
+        $(
+            #[doc = $title]
+            pub static $name: Code = Code { id: $id, kind: ErrorKind::$kind, title: $title, explanation: $explanation };
+        )*
+        /// Every code, in order.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    SYNTAX = "P101" InvalidArgument "not valid YAML"
+        "The file is not valid YAML (or JSON). The position is where reading stopped; the mistake is there or just before: a missing colon, a tab used for indentation, an unclosed bracket or quote.";
+    UNKNOWN_KEY = "P102" InvalidArgument "unknown key"
+        "A key is not one that this place knows. The nearest known key is given as a hint. `provender schema definitions` and `provender schema store` print a JSON Schema that editors complete and check against.";
+    WRONG_TYPE = "P103" InvalidArgument "wrong type or missing key in a definition"
+        "A value is of another type than this place takes (a list where text was expected, text where a number was), or a required key is missing. The message says what was expected.";
+    BAD_NAME = "P104" InvalidArgument "bad name"
+        "Names of definitions are letters, digits and _, do not start with a digit and do not hold __ (it joins a view and a feature in output columns). A feature cannot be called status or event_timestamp.";
+    DUPLICATE_NAME = "P105" InvalidArgument "duplicate or clashing name"
+        "Two definitions have the same name, or names that differ only in case. Feature views, on-demand feature views and feature services share one space of names; entities and sources have one each.";
+    UNDEFINED_REFERENCE = "P106" InvalidArgument "undefined reference"
+        "A definition names another that does not exist. The nearest existing name is given as a hint.";
+    CYCLE = "P107" InvalidArgument "cycle"
+        "On-demand feature views use each other in a circle, so none of them can be computed first. An on-demand view can use feature views and other on-demand views, but not itself, directly or through others.";
+    BAD_DURATION = "P108" InvalidArgument "bad duration"
+        "A duration is a positive whole number and a unit: us, ms, s, m, h or d, for example 90s or 3h. A ttl or window of zero or less is an error; leave ttl out for no limit.";
+    BAD_TYPE = "P109" InvalidArgument "unknown value type"
+        "Types are bool, int8 to int64, uint8 to uint64, float32, float64, decimal(p,s), string, binary, date, timestamp, json, list<T>, struct<name: T, ...>, map<K,V> and embedding<N>. Join keys take whole numbers, string, binary, bool, date and timestamp.";
+    BAD_DEFINITION = "P110" InvalidArgument "contradictory definition"
+        "Keys of one definition contradict each other, such as ttl together with aggregations, table together with query, or a view that has neither features nor aggregations.";
+    BAD_EXPRESSION = "P111" InvalidArgument "bad SQL expression"
+        "The SQL of an on-demand feature does not parse, names an unknown input, uses a volatile function or a subquery, or gives a value that does not fit the declared type. It is a DataFusion scalar expression over the inputs' features and the request's fields.";
+    MISSING_TABLE = "P120" InvalidArgument "source table not found"
+        "A source names a table that the offline store does not have. `provender import TABLE FILE` makes one; a path or URL is taken as itself.";
+    MISSING_COLUMN = "P121" InvalidArgument "source column not found"
+        "A definition uses a column that its source does not have, or that matches several columns which differ only in case. `column:` maps a feature and `columns:` of the source maps a join key.";
+    TYPE_MISMATCH = "P122" InvalidArgument "source column has another type"
+        "The source's column cannot be cast to the declared type without a risk of losing values. Declare the type that the column has, or write `cast: checked` to allow the cast where every value fits.";
+    BAD_QUERY = "P123" InvalidArgument "source query fails"
+        "The SQL of a source (query or filter) cannot be planned by its offline store. The store's own message is the cause.";
+    TIMESTAMP_TYPE = "P124" InvalidArgument "not a time column"
+        "The column named as timestamp or created_timestamp is neither a timestamp nor a date.";
+
+    NO_PROJECT = "P201" NotFound "no project here"
+        "No provender.yaml was found in this folder. `provender init` makes a project; -C DIR names another folder.";
+    MISSING_ENV = "P202" InvalidArgument "environment variable not set"
+        "The configuration refers to ${NAME}, and NAME is not set. Set it, or give a default as ${NAME:-default}.";
+    BAD_CONFIG = "P203" InvalidArgument "bad store configuration"
+        "A block of provender.yaml has a missing, unknown or contradictory option. The message names the block and the option.";
+    UNKNOWN_PROVIDER = "P204" InvalidArgument "unknown provider type"
+        "`type:` names a provider that is neither built in nor loaded as a plugin. The nearest known type is given as a hint.";
+    NOT_EMPTY = "P205" FailedPrecondition "folder already holds a project"
+        "`provender init` does not overwrite an existing project.";
+
+    REVISION_CONFLICT = "P301" Conflict "the registry changed meanwhile"
+        "Somebody applied a change after this plan was made, so nothing of it was applied. The message lists what they changed. Plan again, look, and apply.";
+    REGISTRY_TOO_NEW = "P302" FailedPrecondition "the registry was written by a newer version"
+        "The registry's format is newer than this program understands; nothing was changed. Update this program.";
+    REGISTRY_DAMAGED = "P303" DataLoss "the registry holds something unreadable"
+        "An object in the registry cannot be read. Restore the registry from a backup; definitions can be applied again from their files.";
+    REGISTRY_UNAVAILABLE = "P304" Unavailable "the registry cannot be reached"
+        "The registry's database cannot be opened or reached. Check the path or URL, the network, and that its user may read and write.";
+    LEASE_HELD = "P305" Conflict "another run is in progress"
+        "Another process holds the lease for this work. It ends when that run ends, or when its lease runs out.";
+    NOT_APPLIED = "P306" FailedPrecondition "nothing applied yet"
+        "The project has no applied definitions, so there is nothing to serve. Run `provender apply`.";
+    DELETES_REFUSED = "P307" FailedPrecondition "deletes were not confirmed"
+        "The plan deletes definitions (and their online data). Confirm when asked, or pass --yes.";
+
+    UNKNOWN_VIEW = "P401" NotFound "unknown feature view, feature or service"
+        "The request names a view, feature or service that is not applied. The nearest known name is given as a hint; `provender list` shows all.";
+    MISSING_SPINE_COLUMN = "P402" InvalidArgument "the spine lacks a column"
+        "Every join key of every requested view, the timestamp and the request fields of on-demand features must be columns of the spine. `join_keys:` maps a view's key to another column.";
+    SPINE_TYPE = "P403" InvalidArgument "a spine column has another type"
+        "A join key column of the spine cannot be cast to the key's declared type without losing values, or the timestamp column is neither a timestamp nor a date.";
+    NAME_CLASH = "P404" InvalidArgument "two output columns have one name"
+        "Two output columns would have the same name. Use an alias (`as:`), fewer features, full feature names, or rename the spine's column.";
+    CREATED_REQUIRED = "P405" InvalidArgument "as_known needs a created timestamp"
+        "`as_known` asks which rows were known at the label's time, so every requested view's source must name a created_timestamp.";
+    BAD_REQUEST = "P406" InvalidArgument "bad request"
+        "The request contradicts itself or a value in it cannot be read. The message names the field.";
+    BAD_INPUT_FILE = "P407" InvalidArgument "the input file cannot be read"
+        "The file is not readable as the format its name says (.parquet, .csv, .arrow, .jsonl), or its columns do not fit.";
+    NO_TIMESTAMP = "P408" InvalidArgument "the spine's timestamp column is not clear"
+        "The timestamp is the column named by --timestamp, else event_timestamp, else the spine's only timestamp column. Name one.";
+
+    CHECKED_CAST = "P501" InvalidArgument "a value does not fit the declared type"
+        "A `cast: checked` feature met a value that its declared type cannot hold. Widen the declared type or mend the data. The message names view, feature and key.";
+    SUM_OVERFLOW = "P502" InvalidArgument "a sum overflows"
+        "The sum of a window over whole numbers does not fit 64 bits, or one over decimals does not fit decimal(38,s).";
+    OFFLINE_UNAVAILABLE = "P503" Unavailable "the offline store cannot be reached"
+        "The offline store did not answer. The cause says why; the call can be retried.";
+    OFFLINE_DATA = "P504" DataLoss "the offline store's data cannot be read"
+        "A file or a table of the offline store is missing or damaged. The cause names it.";
+    TABLE_EXISTS = "P505" FailedPrecondition "the table has another schema"
+        "Rows were to be appended to a table whose columns differ. The message names the columns.";
+    VERSION_GONE = "P506" NotFound "the source version is gone"
+        "The table no longer has the requested version; its files were vacuumed or its log was cleaned.";
+    OFFLINE_REQUEST = "P507" InvalidArgument "the offline store refuses the request"
+        "The offline store understood the request and refuses it. The cause says why.";
+
+    NOT_ONLINE = "P601" FailedPrecondition "the view is not online"
+        "The view has `online: false`, so it is never materialised and cannot be read online.";
+    ONLINE_UNAVAILABLE = "P602" Unavailable "the online store cannot be reached"
+        "The online store did not answer. The cause says why; the call can be retried.";
+    ONLINE_DATA = "P603" DataLoss "a stored online row cannot be read"
+        "The bytes of a row are damaged or were written by another program. Materialise the view again; with status, other rows are still answered.";
+
+    UNSUPPORTED = "P801" Unsupported "the provider does not offer this"
+        "The configured provider does not have the capability that this request needs.";
+    PROVIDER_CONTRACT = "P802" Internal "a provider broke its contract"
+        "A provider answered with another schema, row count or order than it was asked for. This is a defect of the provider; report it to its vendor.";
+
+    NO_SPACE = "P901" ResourceExhausted "no space left"
+        "A file could not be written because the disk, or the process's file size limit, is full. What was written before is unharmed. Free space, or point the path elsewhere.";
+    NOT_WRITABLE = "P902" PermissionDenied "cannot write there"
+        "A file or folder cannot be made or written: its path does not exist, is not a folder, or this user may not write to it.";
+    IO = "P903" Unavailable "reading or writing failed"
+        "The operating system refused to read or write a file. The cause says why.";
+    MEMORY_LIMIT = "P904" ResourceExhausted "memory limit reached"
+        "The work does not fit the configured memory limit even after spilling to disk. Raise `limits.memory` in provender.yaml or ask for less at a time.";
+    DEADLINE = "P905" DeadlineExceeded "deadline passed"
+        "The call took longer than its caller allows.";
+    CANCELLED = "P906" Cancelled "cancelled"
+        "The caller went away or cancelled the call.";
+    INTERNAL = "P999" Internal "internal error"
+        "Something happened that should not be possible. Please report it with the command and the output of -v.";
+}
+
+/// The catalogue's entry for a code, whatever its case.
+pub fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter()
+        .copied()
+        .find(|code| code.id.eq_ignore_ascii_case(id.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        for pair in ALL.windows(2) {
+            assert!(
+                pair[0].id < pair[1].id,
+                "{} before {}",
+                pair[0].id,
+                pair[1].id
+            );
+        }
+        assert_eq!(find("p104"), Some(&BAD_NAME));
+    }
+}

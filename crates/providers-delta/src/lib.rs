@@ -1,0 +1,1 @@
+//! Offline store provider: Delta tables and Parquet files

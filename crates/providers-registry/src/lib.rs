@@ -1,0 +1,1 @@
+//! Registry providers: SQLite and PostgreSQL

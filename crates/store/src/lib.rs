@@ -1,0 +1,1 @@
+//! FeatureStore: plan and apply, training sets, over any provider
