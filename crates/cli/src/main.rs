@@ -1,1 +1,74 @@
-fn main() {}
+//! The `provender` command.
+//!
+//! Decides how the product is used from a shell: what goes to stdout and stderr, formats, exit
+//! codes. What the commands mean is the store's business; this crate alone knows which providers
+//! are built in.
+
+mod args;
+mod commands;
+mod errors;
+mod input;
+mod output;
+mod progress;
+mod project;
+mod providers;
+mod session;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Cli;
+use crate::errors::{DONE, Failure, USAGE, colours, report, say};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return print_help(&error),
+    };
+    log_to_stderr();
+    // A panic is a defect of ours, told as one and not as a stack of addresses.
+    std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
+    let verbose = cli.global.verbose;
+    let outcome = std::panic::catch_unwind(|| commands::run(cli)).unwrap_or_else(|payload| {
+        let what = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Failure::from(provender_core::Error::new(
+            &provender_core::codes::INTERNAL,
+            format!("the program met a state that should not be possible: {what}"),
+        )))
+    });
+    report(outcome, verbose)
+}
+
+/// Prints help, the version, or what is wrong with the arguments.
+fn print_help(error: &clap::Error) -> ExitCode {
+    let wrong = error.use_stderr();
+    if let Err(unwritten) = error.print()
+        && unwritten.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        say(&format!("cannot write: {unwritten}"));
+        return ExitCode::from(errors::FAILED);
+    }
+    // Buffered bytes that do not fit are noticed no later than here.
+    if !wrong && let Err(unwritten) = std::io::stdout().flush() {
+        say(&format!("cannot write standard output: {unwritten}"));
+        return ExitCode::from(errors::FAILED);
+    }
+    ExitCode::from(if wrong { USAGE } else { DONE })
+}
+
+fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("PROVENDER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours(std::io::stderr().is_terminal()))
+        .try_init();
+}

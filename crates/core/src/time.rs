@@ -51,7 +51,14 @@ pub fn to_instants(column: &dyn Array) -> Result<TimestampMicrosecondArray> {
         }
         DataType::Date32 => column
             .as_primitive::<Date32Type>()
-            .unary::<_, TimestampMicrosecondType>(|days| i64::from(days) * DAY_US),
+            .try_unary::<_, TimestampMicrosecondType, Error>(|days| {
+                i64::from(days).checked_mul(DAY_US).ok_or_else(|| {
+                    Error::new(
+                        &codes::TIMESTAMP_TYPE,
+                        format!("the date {days} days from 1970 is beyond the range of microseconds"),
+                    )
+                })
+            })?,
         DataType::Date64 => scaled(column.as_primitive::<Date64Type>(), 1_000)?,
         other => {
             return Err(Error::new(

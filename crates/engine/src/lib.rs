@@ -1,1 +1,24 @@
-//! Execution on this machine: point-in-time join, latest per key, windows, SQL
+//! Execution on this machine: the point-in-time join, the latest row per key, sliding windows, SQL.
+//!
+//! Decides how the rules of the product's semantics are computed over any store that can `scan`,
+//! streaming over the feature side, in bounded memory. It deliberately knows no definitions, no
+//! registry and no vendor: it is given requests of `provender-core` and a store to scan.
+
+mod accumulate;
+pub mod cast;
+mod error;
+mod join;
+mod keys;
+mod latest;
+pub mod on_demand;
+mod source;
+mod spine;
+pub mod spill;
+pub mod sql;
+mod windows;
+mod winners;
+pub mod zip;
+
+pub use join::point_in_time_join;
+pub use latest::latest;
+pub use windows::windows;

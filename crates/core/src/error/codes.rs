@@ -88,6 +88,8 @@ codes! {
         "The project has no applied definitions, so there is nothing to serve. Run `provender apply`.";
     DELETES_REFUSED = "P307" FailedPrecondition "deletes were not confirmed"
         "The plan deletes definitions (and their online data). Confirm when asked, or pass --yes.";
+    UNKNOWN_REVISION = "P308" NotFound "no such revision"
+        "The project has no revision of this number yet. `provender history` lists its revisions.";
 
     UNKNOWN_VIEW = "P401" NotFound "unknown feature view, feature or service"
         "The request names a view, feature or service that is not applied. The nearest known name is given as a hint; `provender list` shows all.";
@@ -120,6 +122,8 @@ codes! {
         "The table no longer has the requested version; its files were vacuumed or its log was cleaned.";
     OFFLINE_REQUEST = "P507" InvalidArgument "the offline store refuses the request"
         "The offline store understood the request and refuses it. The cause says why.";
+    EXPRESSION_FAILED = "P508" InvalidArgument "an on-demand expression fails"
+        "The SQL of an on-demand feature has no value for a row: it divides by zero, overflows, or converts text that is no number. The message names view, feature and row. Guard the expression (CASE, nullif, TRY_CAST) or mend the input.";
 
     NOT_ONLINE = "P601" FailedPrecondition "the view is not online"
         "The view has `online: false`, so it is never materialised and cannot be read online.";

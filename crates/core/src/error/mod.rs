@@ -93,6 +93,13 @@ impl Error {
         self
     }
 
+    /// Puts text before the message, such as the place in a file that the failure concerns.
+    #[must_use]
+    pub fn prefixed(mut self, prefix: impl fmt::Display) -> Self {
+        self.0.message = format!("{prefix}{}", self.0.message);
+        self
+    }
+
     /// Names an object that the failure concerns, such as `("view", "airport_weather")`.
     #[must_use]
     pub fn context(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {

@@ -1,0 +1,8 @@
+//! The built command, run as users run it: arguments, exit codes, stdout and stderr.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod apart;
+mod flow;
+mod outputs;
+mod run;

@@ -1,0 +1,346 @@
+//! An offline store of tables in memory that pushes nothing down.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_select::filter::filter_record_batch;
+use async_trait::async_trait;
+use provender_core::error::{Error, ErrorKind, Result, codes};
+use provender_core::model::{Relation, SourceVersion};
+use provender_core::names::did_you_mean;
+use provender_core::provider::{
+    OfflineCapabilities, OfflineStore, Provider, ProviderInfo, unsupported,
+};
+use provender_core::request::{
+    ColumnRange, LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef,
+    Spine, WindowsAt, WriteMode, WriteSummary,
+};
+use provender_core::time::to_instants;
+use provender_core::{BatchStream, Context};
+use rand::Rng;
+
+use crate::oracle::Value;
+use crate::{Table, Tables};
+
+/// How a [`MemoryOfflineStore`] answers scans, within what the trait allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanShape {
+    /// How many streams there are; batches are dealt to them in turn. At least one.
+    pub n_partitions: usize,
+    /// Leaves out all rows outside of the asked ranges, instead of none.
+    pub applies_ranges: bool,
+}
+
+impl ScanShape {
+    /// One stream of all rows.
+    pub const PLAIN: Self = Self {
+        n_partitions: 1,
+        applies_ranges: false,
+    };
+
+    pub(crate) fn random(rng: &mut impl Rng) -> Self {
+        Self {
+            n_partitions: rng.random_range(1..=3),
+            applies_ranges: rng.random(),
+        }
+    }
+}
+
+/// Tables in memory. Declares writing and deleting and nothing else, so that everything is computed
+/// over its scans.
+#[derive(Debug)]
+pub struct MemoryOfflineStore {
+    state: Mutex<State>,
+    scan_shape: ScanShape,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tables: Tables,
+    write_ids: BTreeSet<(String, String)>,
+}
+
+impl MemoryOfflineStore {
+    /// A store that holds these tables and answers scans in two streams, ranges not applied.
+    pub fn new(tables: Tables) -> Self {
+        Self {
+            state: Mutex::new(State {
+                tables,
+                ..State::default()
+            }),
+            scan_shape: ScanShape {
+                n_partitions: 2,
+                applies_ranges: false,
+            },
+        }
+    }
+
+    /// The same, answering scans in another shape.
+    #[must_use]
+    pub fn with_scan_shape(mut self, scan_shape: ScanShape) -> Self {
+        self.scan_shape = scan_shape;
+        self
+    }
+
+    /// The tables as they are now.
+    pub fn tables(&self) -> Tables {
+        self.state().tables.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self, source: &SourceRef) -> Result<Table> {
+        let name = self.table_name(source)?;
+        let state = self.state();
+        state.tables.get(name).cloned().ok_or_else(|| {
+            let known = state.tables.keys().map(String::as_str);
+            Error::new(
+                &codes::MISSING_TABLE,
+                format!("there is no table {name:?} in memory"),
+            )
+            .with_kind(ErrorKind::NotFound)
+            .help(did_you_mean(name, known))
+        })
+    }
+
+    fn table_name<'a>(&self, source: &'a SourceRef) -> Result<&'a str> {
+        if source.filter.is_some() {
+            return Err(unsupported(&self.info(), "filters"));
+        }
+        if source.version.is_some() {
+            return Err(unsupported(&self.info(), "versions"));
+        }
+        match &source.relation {
+            Relation::Table(name) => Ok(name),
+            Relation::Query(_) => Err(unsupported(&self.info(), "queries")),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for MemoryOfflineStore {
+    fn info(&self) -> ProviderInfo {
+        ProviderInfo {
+            scheme: "memory".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            display_name: "tables in memory".to_owned(),
+        }
+    }
+
+    async fn check(&self, cx: &Context) -> Result<Vec<String>> {
+        cx.check()?;
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl OfflineStore for MemoryOfflineStore {
+    fn capabilities(&self) -> OfflineCapabilities {
+        let mut capabilities = OfflineCapabilities::default();
+        capabilities.write = true;
+        capabilities.delete = true;
+        capabilities
+    }
+
+    async fn schema(&self, cx: &Context, source: &SourceRef) -> Result<SchemaRef> {
+        cx.check()?;
+        Ok(self.table(source)?.schema)
+    }
+
+    async fn scan(&self, cx: &Context, scan: Scan) -> Result<Vec<BatchStream>> {
+        cx.check()?;
+        let table = self.table(&scan.source)?;
+        let columns = match &scan.columns {
+            None => (0..table.schema.fields().len()).collect(),
+            Some(names) => names
+                .iter()
+                .map(|name| column_index(&table.schema, name, &scan.source))
+                .collect::<Result<Vec<_>>>()?,
+        };
+        let schema = table
+            .schema
+            .project(&columns)
+            .map(SchemaRef::new)
+            .map_err(internal)?;
+        let n_partitions = self.scan_shape.n_partitions.max(1);
+        let mut partitions = vec![Vec::new(); n_partitions];
+        for (at, mut batch) in table.batches.into_iter().enumerate() {
+            if self.scan_shape.applies_ranges {
+                batch = rows_inside(&batch, &scan.ranges, &scan.source)?;
+            }
+            partitions[at % n_partitions].push(batch.project(&columns).map_err(internal)?);
+        }
+        Ok(partitions
+            .into_iter()
+            .map(|batches| BatchStream::from_batches(schema.clone(), batches))
+            .collect())
+    }
+
+    async fn point_in_time_join(
+        &self,
+        _cx: &Context,
+        _join: PointInTimeJoin,
+        _spine: Spine,
+    ) -> Result<BatchStream> {
+        Err(unsupported(&self.info(), "point-in-time joins"))
+    }
+
+    async fn latest(&self, _cx: &Context, _latest: LatestPerKey) -> Result<BatchStream> {
+        Err(unsupported(&self.info(), "the latest row per key"))
+    }
+
+    async fn windows(&self, _cx: &Context, _windows: WindowsAt) -> Result<BatchStream> {
+        Err(unsupported(&self.info(), "windows"))
+    }
+
+    async fn write(
+        &self,
+        cx: &Context,
+        write: OfflineWrite,
+        rows: BatchStream,
+    ) -> Result<WriteSummary> {
+        cx.check()?;
+        let added = Table::collect(rows).await?;
+        let mut state = self.state();
+        let id = write.id.map(|id| (write.table.clone(), id));
+        if id.as_ref().is_some_and(|id| state.write_ids.contains(id)) {
+            return Ok(WriteSummary::default());
+        }
+        let n_rows = added.n_rows() as u64;
+        match state.tables.get_mut(&write.table) {
+            Some(table) if write.mode == WriteMode::Append => {
+                check_same_columns(&write.table, &table.schema, &added.schema)?;
+                for batch in added.batches {
+                    // The table keeps its own metadata and nullability.
+                    let batch = RecordBatch::try_new(table.schema.clone(), batch.columns().into());
+                    table.batches.push(batch.map_err(internal)?);
+                }
+            }
+            _ => {
+                state.tables.insert(write.table, added);
+            }
+        }
+        state.write_ids.extend(id);
+        Ok(WriteSummary {
+            n_rows,
+            n_applied: n_rows,
+            version: None,
+        })
+    }
+
+    async fn delete(&self, cx: &Context, source: &SourceRef, keys: RecordBatch) -> Result<()> {
+        cx.check()?;
+        let mut table = self.table(source)?;
+        let mut deleted = Vec::new();
+        for row in 0..keys.num_rows() {
+            deleted.push(read_row(&keys, row)?);
+        }
+        let columns = keys
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| column_index(&table.schema, field.name(), source))
+            .collect::<Result<Vec<_>>>()?;
+        for batch in &mut table.batches {
+            let asked = batch.project(&columns).map_err(internal)?;
+            let mut kept = Vec::new();
+            for row in 0..batch.num_rows() {
+                let key = read_row(&asked, row)?;
+                kept.push(!deleted.iter().any(|deleted| is_same_key(deleted, &key)));
+            }
+            *batch = filter_record_batch(batch, &BooleanArray::from(kept)).map_err(internal)?;
+        }
+        let name = self.table_name(source)?.to_owned();
+        self.state().tables.insert(name, table);
+        Ok(())
+    }
+
+    async fn explain(&self, _cx: &Context, _request: &OfflineRequest) -> Result<String> {
+        Err(unsupported(&self.info(), "explaining requests"))
+    }
+
+    async fn pin(&self, _cx: &Context, _source: &SourceRef) -> Result<SourceVersion> {
+        Err(unsupported(&self.info(), "versions"))
+    }
+}
+
+fn column_index(schema: &Schema, name: &str, source: &SourceRef) -> Result<usize> {
+    schema.index_of(name).map_err(|_| {
+        let known = schema.fields().iter().map(|field| field.name().as_str());
+        Error::new(
+            &codes::MISSING_COLUMN,
+            format!("{} has no column {name:?}", source.describe()),
+        )
+        .help(did_you_mean(name, known))
+    })
+}
+
+fn rows_inside(
+    batch: &RecordBatch,
+    ranges: &[ColumnRange],
+    source: &SourceRef,
+) -> Result<RecordBatch> {
+    let mut inside = vec![true; batch.num_rows()];
+    for range in ranges {
+        let column = column_index(&batch.schema(), &range.column, source)?;
+        let instants = to_instants(batch.column(column))?;
+        for (inside, instant_us) in inside.iter_mut().zip(&instants) {
+            *inside &= instant_us.is_some_and(|us| {
+                range.min_us.is_none_or(|min_us| min_us <= us)
+                    && range.max_us.is_none_or(|max_us| us <= max_us)
+            });
+        }
+    }
+    filter_record_batch(batch, &BooleanArray::from(inside)).map_err(internal)
+}
+
+fn check_same_columns(table: &str, held: &Schema, added: &Schema) -> Result<()> {
+    let columns = |schema: &Schema| -> Vec<(String, DataType)> {
+        let fields = schema.fields().iter();
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
+    };
+    let (held, added) = (columns(held), columns(added));
+    if held == added {
+        return Ok(());
+    }
+    let differing = |a: &[(String, DataType)], b: &[(String, DataType)]| -> Vec<String> {
+        a.iter()
+            .filter(|column| !b.contains(column))
+            .map(|(name, data_type)| format!("{name} {data_type}"))
+            .collect()
+    };
+    Err(Error::new(
+        &codes::TABLE_EXISTS,
+        format!(
+            "the rows do not fit table {table:?}: only the table has [{}], only the rows have [{}]",
+            differing(&held, &added).join(", "),
+            differing(&added, &held).join(", ")
+        ),
+    )
+    .help("write rows with the table's columns, in its order"))
+}
+
+fn read_row(batch: &RecordBatch, row: usize) -> Result<Vec<Value>> {
+    batch
+        .columns()
+        .iter()
+        .map(|column| {
+            Value::read(column.as_ref(), row)
+                .map_err(|why| Error::new(&codes::BAD_REQUEST, format!("a key: {why}")))
+        })
+        .collect()
+}
+
+fn is_same_key(a: &[Value], b: &[Value]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.is_identical(b))
+}
+
+fn internal(error: arrow_schema::ArrowError) -> Error {
+    Error::new(&codes::INTERNAL, "rows in memory cannot be cut").source(error)
+}

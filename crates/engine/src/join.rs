@@ -1,0 +1,249 @@
+//! The point-in-time join: any number of views of one store, in the spine's order.
+//!
+//! Views that share spine columns as keys form a group. A group's spine is taken in chunks that fit
+//! the memory limit; for each chunk the feature side streams by once. Where that would read it too
+//! often, both sides are first partitioned by key on disk. What a chunk computes is in [`chunk`].
+
+mod chunk;
+mod merge;
+mod partition;
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
+use async_stream::try_stream;
+use chunk::{ChunkAnswer, Group};
+use futures::StreamExt;
+use provender_core::provider::{OfflineStore, Resources};
+use provender_core::request::{KeyColumn, PointInTimeJoin, SpineRows, ViewJoin};
+use provender_core::time::to_instants;
+use provender_core::{BatchStream, Context, Error, ErrorKind, Result, codes};
+
+use crate::source::column;
+pub(crate) use partition::split_rows;
+use crate::spill::{SpillBuffer, Spilled};
+use crate::spine::{row_numbers, spine_schema};
+use crate::{error, zip};
+
+/// Rows of an answer's batch.
+const BATCH_ROWS: usize = 8_192;
+/// How often a feature side may be read for one group before both sides are partitioned instead.
+const MAX_READS: u64 = 4;
+
+/// Answers a point-in-time join over a store that can `scan`; see [`PointInTimeJoin`] for its rules.
+/// The answer has one row per spine row, in the spine's order, with the features alone.
+///
+/// The feature side streams by unsorted; memory stays within `resources.memory_limit_bytes`, beyond
+/// which rows lie in the spill folder. Dropping the answer ends all work and removes spilled rows.
+///
+/// # Errors
+/// What the store answers; `InvalidArgument` (`P501`, `P502`) for values that do not fit;
+/// `ResourceExhausted` (`P904`) if a single key does not fit the memory limit.
+pub async fn point_in_time_join(
+    cx: &Context,
+    resources: &Resources,
+    store: Arc<dyn OfflineStore>,
+    join: PointInTimeJoin,
+    spine: SpineRows,
+) -> Result<BatchStream> {
+    let schema = answer_schema(&join.views);
+    let mut key_sets: Vec<(Vec<KeyColumn>, Vec<usize>)> = Vec::new();
+    for (number, view) in join.views.iter().enumerate() {
+        let same = |set: &(Vec<KeyColumn>, Vec<usize>)| {
+            set.0.len() == view.keys.len()
+                && set.0.iter().zip(&view.keys).all(|(a, b)| {
+                    a.spine == b.spine && a.value_type == b.value_type
+                })
+        };
+        match key_sets.iter_mut().find(|set| same(set)) {
+            Some((_, numbers)) => numbers.push(number),
+            None => key_sets.push((view.keys.clone(), vec![number])),
+        }
+    }
+    let keys: Vec<Vec<KeyColumn>> = key_sets.iter().map(|(keys, _)| keys.clone()).collect();
+    let spines = split_spine(cx, resources, &keys, spine).await?;
+
+    let mut streams = Vec::with_capacity(key_sets.len());
+    let mut order: Vec<usize> = Vec::new();
+    for ((keys, numbers), rows) in key_sets.into_iter().zip(spines) {
+        let views: Vec<ViewJoin> = numbers.iter().map(|&number| join.views[number].clone()).collect();
+        order.extend(&numbers);
+        let group = Group {
+            cx: cx.clone(),
+            resources: resources.clone(),
+            memory_limit: (resources.memory_limit_bytes / 2 / keys_share(&join.views)).max(1),
+            store: store.clone(),
+            keys,
+            views,
+            as_known: join.as_known,
+        };
+        streams.push(answer_group(group, rows));
+    }
+    Ok(reorder(schema, &join.views, &order, streams))
+}
+
+fn keys_share(views: &[ViewJoin]) -> u64 {
+    let mut spines: Vec<Vec<&str>> =
+        views.iter().map(|view| view.keys.iter().map(|key| key.spine.as_str()).collect()).collect();
+    spines.sort();
+    spines.dedup();
+    spines.len().max(1) as u64
+}
+
+/// The fields of an answer: each view's features, then its aggregations.
+pub(crate) fn answer_schema(views: &[ViewJoin]) -> SchemaRef {
+    Arc::new(Schema::new(views.iter().flat_map(view_fields).collect::<Vec<_>>()))
+}
+
+fn view_fields(view: &ViewJoin) -> impl Iterator<Item = Field> + '_ {
+    let features = view.features.iter().map(|f| f.value_type.to_field(&f.output));
+    features.chain(view.aggregations.iter().map(|a| a.value_type.to_field(&a.output)))
+}
+
+/// Reads the spine once, into one buffer per set of keys.
+async fn split_spine(
+    cx: &Context,
+    resources: &Resources,
+    key_sets: &[Vec<KeyColumn>],
+    spine: SpineRows,
+) -> Result<Vec<Spilled>> {
+    let share = resources.memory_limit_bytes / 4 / key_sets.len().max(1) as u64;
+    let mut buffers: Vec<SpillBuffer> = key_sets
+        .iter()
+        .map(|keys| SpillBuffer::with_memory(resources, spine_schema(keys), share))
+        .collect();
+    let mut batches = spine.rows.batches;
+    while let Some(batch) = batches.next().await {
+        cx.check()?;
+        let batch = batch?;
+        let times = Arc::new(to_instants(&column(&batch, &spine.timestamp)?)?);
+        let numbers = column(&batch, &spine.row_number)?;
+        for (keys, buffer) in key_sets.iter().zip(&mut buffers) {
+            let mut columns: Vec<ArrayRef> =
+                keys.iter().map(|key| column(&batch, &key.spine)).collect::<Result<_>>()?;
+            columns.push(times.clone());
+            columns.push(numbers.clone());
+            let rows = RecordBatch::try_new(spine_schema(keys), columns).map_err(|e| {
+                Error::new(&codes::INTERNAL, "the spine's columns are not of the declared types").source(e)
+            })?;
+            buffer.push(rows).await?;
+        }
+    }
+    buffers.into_iter().map(SpillBuffer::finish).collect()
+}
+
+/// The features of one group of views, row by row of the spine.
+fn answer_group(group: Group, spine: Spilled) -> BatchStream {
+    let per_chunk = group.rows_per_chunk();
+    let n_chunks = spine.n_rows().div_ceil(per_chunk);
+    if n_chunks > MAX_READS && !group.keys.is_empty() {
+        return partition::answer(group, spine);
+    }
+    let schema = answer_schema(&group.views);
+    BatchStream::new(
+        schema,
+        try_stream! {
+            let feeds = group.feeds(spine.stream()).await?;
+            let mut chunks = chunks(spine.stream(), per_chunk);
+            while let Some(rows) = chunks.next().await {
+                let mut answers = chunk_answers(&group, &feeds, rows?);
+                while let Some(answer) = answers.next().await {
+                    let answer = answer?;
+                    for start in (0..answer.n_rows()).step_by(BATCH_ROWS) {
+                        yield answer.batch(start, BATCH_ROWS)?;
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// The answers of consecutive parts of a chunk: the whole if it fits the memory limit, else halves of
+/// it, and so on.
+fn chunk_answers<'a>(
+    group: &'a Group,
+    feeds: &'a [chunk::GroupFeed],
+    rows: RecordBatch,
+) -> futures::stream::BoxStream<'a, Result<ChunkAnswer>> {
+    try_stream! {
+        let mut pending = vec![rows];
+        while let Some(rows) = pending.pop() {
+            match group.answer(feeds, &rows).await {
+                Ok(answer) => yield answer,
+                Err(error) if error.kind() == ErrorKind::ResourceExhausted
+                    && error.code() == codes::MEMORY_LIMIT.id && rows.num_rows() > 1 =>
+                {
+                    let half = rows.num_rows() / 2;
+                    pending.push(rows.slice(half, rows.num_rows() - half));
+                    pending.push(rows.slice(0, half));
+                }
+                Err(error) => Err(error)?,
+            }
+        }
+    }
+    .boxed()
+}
+
+/// Re-cuts a stream into batches of `n_rows`, the last shorter.
+fn chunks(
+    stream: BatchStream,
+    n_rows: u64,
+) -> futures::stream::BoxStream<'static, Result<RecordBatch>> {
+    let n_rows = usize::try_from(n_rows).unwrap_or(usize::MAX);
+    try_stream! {
+        let schema = stream.schema.clone();
+        let mut batches = stream.batches;
+        let mut held: Vec<RecordBatch> = Vec::new();
+        let mut n_held = 0;
+        while let Some(batch) = batches.next().await {
+            let mut batch = batch?;
+            while n_held + batch.num_rows() >= n_rows {
+                let missing = n_rows - n_held;
+                held.push(batch.slice(0, missing));
+                batch = batch.slice(missing, batch.num_rows() - missing);
+                yield concat_batches(&schema, &held).map_err(error::arrow)?;
+                held.clear();
+                n_held = 0;
+            }
+            if batch.num_rows() > 0 {
+                n_held += batch.num_rows();
+                held.push(batch);
+            }
+        }
+        if n_held > 0 {
+            yield concat_batches(&schema, &held).map_err(error::arrow)?;
+        }
+    }
+    .boxed()
+}
+
+/// Puts the groups side by side and their columns in the order of the views.
+fn reorder(
+    schema: SchemaRef,
+    views: &[ViewJoin],
+    order: &[usize],
+    streams: Vec<BatchStream>,
+) -> BatchStream {
+    let widths: Vec<usize> = views.iter().map(|v| v.features.len() + v.aggregations.len()).collect();
+    let mut starts = vec![0; views.len()];
+    let mut next = 0;
+    for &number in order {
+        starts[number] = next;
+        next += widths[number];
+    }
+    let places: Vec<usize> =
+        (0..views.len()).flat_map(|number| starts[number]..starts[number] + widths[number]).collect();
+    let fields: Vec<Field> = order.iter().flat_map(|&number| view_fields(&views[number])).collect();
+    let zipped = zip::zip(Arc::new(Schema::new(fields)), streams);
+    let output = schema.clone();
+    let batches = zipped.batches.map(move |batch| {
+        let batch = batch?.project(&places).map_err(error::arrow)?;
+        batch.with_schema(schema.clone()).map_err(error::arrow)
+    });
+    BatchStream::new(output, batches)
+}
+
+
+

@@ -1,0 +1,24 @@
+//! The Delta offline store against folders of its own.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+#[path = "delta/support.rs"]
+mod support;
+
+#[path = "delta/deleting.rs"]
+mod deleting;
+#[path = "delta/places.rs"]
+mod places;
+#[path = "delta/python_tables.rs"]
+mod python_tables;
+#[path = "delta/reading.rs"]
+mod reading;
+#[path = "delta/types.rs"]
+mod types;
+#[path = "delta/writing.rs"]
+mod writing;

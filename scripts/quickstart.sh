@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Builds Provender and makes a training set of all flights that left New York in 2013. Safe to repeat.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+need cc gcc cargo cargo
+say "building (the first time on a machine takes about a quarter of an hour, later seconds)"
+cargo build --locked --quiet -p provender-cli
+provender="$CARGO_TARGET_DIR/debug/provender"
+
+cd examples/nyc-flights
+rm -rf data .provender training.parquet
+
+say "writing the raw tables as Delta tables"
+for table in weather airports planes flights; do
+  "$provender" import "$table" "raw/$table.parquet"
+done
+
+say "what apply would change"
+"$provender" plan
+say "applying it"
+"$provender" apply --yes
+
+say "the training set: every departure, with features as they were at its scheduled hour"
+"$provender" historical --service departure_delay --spine raw/flights.parquet --timestamp time_hour \
+  --out training.parquet
+"$provender" historical --service departure_delay --spine raw/flights.parquet --timestamp time_hour --limit 5
+
+say "done"
+cat >&2 <<END
+The training set is examples/nyc-flights/training.parquet. Where to look next:
+  examples/nyc-flights/features/   the definitions, in YAML
+  $provender -C examples/nyc-flights list
+  $provender -C examples/nyc-flights describe departure_delay
+  README.md                        a tour, and how to choose stores
+END
