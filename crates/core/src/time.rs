@@ -55,7 +55,9 @@ pub fn to_instants(column: &dyn Array) -> Result<TimestampMicrosecondArray> {
                 i64::from(days).checked_mul(DAY_US).ok_or_else(|| {
                     Error::new(
                         &codes::TIMESTAMP_TYPE,
-                        format!("the date {days} days from 1970 is beyond the range of microseconds"),
+                        format!(
+                            "the date {days} days from 1970 is beyond the range of microseconds"
+                        ),
                     )
                 })
             })?,

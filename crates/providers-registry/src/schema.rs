@@ -144,12 +144,8 @@ async fn inspect(session: &mut Session) -> Result<Option<i64>, Failure> {
     {
         return Err(error::denied(&session.target, "the right to use its schema").into());
     }
-    if session
-        .row(dialect.count_format_tables, &[])
-        .await?
-        .int(0)?
-        > 0
-    {
+    let tables = session.row(dialect.count_tables, &[]).await?;
+    if tables.int(0)? > 0 {
         let row = session
             .row(
                 "SELECT version, written_by FROM registry_format WHERE id = 1",
@@ -160,9 +156,7 @@ async fn inspect(session: &mut Session) -> Result<Option<i64>, Failure> {
         refuse_newer(version, row.text(1)?, &session.target)?;
         return Ok(Some(version));
     }
-    if let Some(count) = dialect.count_foreign_tables
-        && session.row(count, &[]).await?.int(0)? > 0
-    {
+    if tables.int(1)? > 0 {
         return Err(Error::new(
             &codes::BAD_CONFIG,
             format!(

@@ -8,11 +8,46 @@ use std::time::Duration;
 
 use provender_conformance::Table;
 use provender_core::provider::Resources;
-use provender_core::{BatchStream, Context, Result};
+use provender_core::{BatchStream, Context, Result, codes};
 use tokio::runtime::{Builder, Runtime};
 
-/// Failures of one test that are reported; more of them seldom say more.
-const MAX_FAILURES: usize = 3;
+/// How many failures of one test are reported; more of them seldom say more.
+fn max_failures() -> usize {
+    std::env::var("PROVENDER_FAILURES").map_or(3, |text| text.parse().expect("PROVENDER_FAILURES"))
+}
+
+/// How many cases had a small memory limit, and how many of these were refused for it.
+#[derive(Default)]
+pub struct Limited {
+    asked: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Limited {
+    /// Takes note of an answer; true if the case is one whose limit may be too small for a single
+    /// key and that was refused for it.
+    pub fn is_refusal<T>(&self, limit: Option<u64>, answer: &Result<T>) -> bool {
+        if limit.is_none() {
+            return false;
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let refused = matches!(answer, Err(error) if error.code() == codes::MEMORY_LIMIT.id);
+        self.refused.fetch_add(refused.into(), Ordering::Relaxed);
+        refused
+    }
+
+    /// An engine that gives up under every small limit does not spill: most must be answered.
+    pub fn assert_most_are_answered(&self) {
+        let (asked, refused) = (
+            self.asked.load(Ordering::Relaxed),
+            self.refused.load(Ordering::Relaxed),
+        );
+        assert!(
+            refused * 2 <= asked,
+            "{refused} of {asked} small memory limits were refused"
+        );
+    }
+}
 
 thread_local! {
     static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
@@ -31,13 +66,14 @@ pub fn run(n_cases: u64, check: impl Fn(u64) -> Result<(), String> + Sync) {
     let next = AtomicU64::new(only.unwrap_or(0));
     let end = only.map_or(n_cases, |seed| seed + 1);
     let failures = Mutex::new(Vec::new());
+    let max_failures = max_failures();
     let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..n_threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || failures.lock().unwrap().len() >= MAX_FAILURES {
+                    if seed >= end || failures.lock().unwrap().len() >= max_failures {
                         return;
                     }
                     if let Err(why) = check(seed) {

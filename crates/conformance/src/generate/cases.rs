@@ -99,7 +99,7 @@ impl JoinCase {
             join,
             spine,
             scan: ScanShape::random(&mut rng),
-            memory_limit_bytes: rng.random_bool(0.15).then_some(1_024),
+            memory_limit_bytes: small_limit(&mut rng),
         })
     }
 
@@ -152,7 +152,7 @@ impl LatestCase {
             tables,
             latest,
             scan: ScanShape::random(&mut rng),
-            memory_limit_bytes: rng.random_bool(0.15).then_some(1_024),
+            memory_limit_bytes: small_limit(&mut rng),
         })
     }
 
@@ -194,7 +194,7 @@ impl WindowsCase {
             tables,
             windows,
             scan: ScanShape::random(&mut rng),
-            memory_limit_bytes: rng.random_bool(0.15).then_some(1_024),
+            memory_limit_bytes: small_limit(&mut rng),
         })
     }
 
@@ -202,6 +202,13 @@ impl WindowsCase {
     pub fn store(&self) -> Arc<MemoryOfflineStore> {
         Arc::new(MemoryOfflineStore::new(self.tables.clone()).with_scan_shape(self.scan))
     }
+}
+
+/// For a share of the cases a limit that many of them exceed; the least of them may be too small for
+/// the rows of one key, which no spilling helps.
+fn small_limit(rng: &mut StdRng) -> Option<u64> {
+    let limits = [1 << 10, 8 << 10, 32 << 10];
+    rng.random_bool(0.2).then(|| *pick(rng, &limits))
 }
 
 fn random_view(rng: &mut StdRng, world: &World, at: usize) -> ViewJoin {

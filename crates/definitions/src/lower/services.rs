@@ -126,21 +126,17 @@ impl Lowering {
         let known_features = if let Some(view) = self.definitions.feature_views.get(view) {
             let view = view.clone();
             if located.reference.version.is_none() {
-                self.keys_exist(subject, &view, join_keys);
+                let keys = names_of(view.join_keys().iter().map(|key| key.name.as_str()));
+                let what = format!("feature view {:?} does not have", view.name);
+                self.keys_exist(subject, &what, &keys, join_keys);
             }
             names_of(view.outputs().iter().map(|(name, _)| *name))
         } else if let Some(view) = self.definitions.on_demand_feature_views.get(view) {
             let features = names_of(view.features.iter().map(|feature| feature.name.as_str()));
-            if let Some((key, _)) = join_keys.and_then(|keys| keys.0.first()) {
-                self.contradiction(
-                    subject,
-                    &key.at,
-                    format!(
-                        "{subject} maps join keys of {:?}, an on-demand feature view, which has none",
-                        located.reference.view
-                    ),
-                    "remove join_keys here; an on-demand view uses its inputs as they are",
-                );
+            // The keys of an on-demand view are those of its inputs, which the mapping applies to.
+            if let Some(keys) = self.input_keys(&view.name) {
+                let what = format!("no input of on-demand feature view {:?} has", view.name);
+                self.keys_exist(subject, &what, &keys, join_keys);
             }
             features
         } else {
@@ -244,27 +240,40 @@ impl Lowering {
         self.undefined(subject, at, "view", name, known.iter().map(String::as_str));
     }
 
-    fn keys_exist(&mut self, subject: &Subject, view: &FeatureView, mapped: Option<&Pairs>) {
-        let known: Vec<&str> = view
-            .join_keys()
-            .iter()
-            .map(|key| key.name.as_str())
-            .collect();
+    /// `lacks` ends the sentence "maps the join key ..., which".
+    fn keys_exist(
+        &mut self,
+        subject: &Subject,
+        lacks: &str,
+        known: &[String],
+        mapped: Option<&Pairs>,
+    ) {
         for (key, _) in mapped.into_iter().flat_map(|mapped| &mapped.0) {
-            if known.contains(&key.value.as_str()) {
+            if known.contains(&key.value) {
                 continue;
             }
             let help = if known.is_empty() {
-                format!("{:?} holds one global row and has no join keys", view.name)
+                "remove join_keys here; the view holds one global row".to_owned()
             } else {
-                did_you_mean(&key.value, known.iter().copied())
+                did_you_mean(&key.value, known.iter().map(String::as_str))
             };
-            let message = format!(
-                "{subject} maps the join key {:?}, which feature view {:?} does not have",
-                key.value, view.name
-            );
+            let message = format!("{subject} maps the join key {:?}, which {lacks}", key.value);
             self.contradiction(subject, &key.at, message, help);
         }
+    }
+
+    /// The join keys of all inputs of an on-demand view; `None` if an input holds a version, whose
+    /// keys are not written in any file.
+    fn input_keys(&self, name: &str) -> Option<Vec<String>> {
+        let mut keys: Vec<String> = Vec::new();
+        for input in self.on_demand_inputs(name).iter().flat_map(|view| &view.inputs) {
+            if let Some(view) = self.definitions.feature_views.get(input) {
+                keys.extend(view.join_keys().iter().map(|key| key.name.clone()));
+            } else if !self.definitions.on_demand_feature_views.contains_key(input) {
+                return None;
+            }
+        }
+        Some(keys)
     }
 
     fn features_exist(&mut self, subject: &Subject, at: &ReferenceAt, known: &[String]) {
@@ -385,7 +394,7 @@ impl Lowering {
                 }
                 for input in &view.inputs {
                     if let Some(view) = self.definitions.feature_views.get(input) {
-                        add_keys(&mut columns, view, &FeatureRef::default());
+                        add_keys(&mut columns, view, reference);
                     }
                 }
             }

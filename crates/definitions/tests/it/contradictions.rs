@@ -126,10 +126,10 @@ fn contradictions_say_what_contradicts() {
             "did you mean \"origin\"?",
         ),
         (
-            "feature_services:\n  - {name: s, features: [{view: wind, join_keys: {origin: dest}}]}\n",
+            "feature_services:\n  - {name: s, features: [{view: wind, join_keys: {orgin: dest}}]}\n",
             "2:51",
-            "feature service \"s\" maps join keys of \"wind\", an on-demand feature view, which has none",
-            "remove join_keys here; an on-demand view uses its inputs as they are",
+            "feature service \"s\" maps the join key \"orgin\", which no input of on-demand feature view \"wind\" has",
+            "did you mean \"origin\"?",
         ),
     ];
     assert_mistakes("P110", &cases);
@@ -195,7 +195,7 @@ feature_views:
   - {name: w, source: s, features: *shared}
 ",
         "P108",
-        "4:75",
+        "4:80",
         "ttl of feature view \"v\": \"0s\" is no duration: it must be greater than zero",
         "write a positive number and us, ms, s, m, h or d, for example 3h",
     );
@@ -211,8 +211,8 @@ feature_views:
     assert_eq!(
         told,
         [
-            "features/x.yaml:2:50: lookback of source \"s\": \"2w\" is no duration: its unit is unknown",
-            "features/x.yaml:2:50: ttl of feature view \"v\": \"2w\" is no duration: its unit is unknown",
+            "features/x.yaml:2:55: lookback of source \"s\": \"2w\" is no duration: its unit is unknown",
+            "features/x.yaml:2:55: ttl of feature view \"v\": \"2w\" is no duration: its unit is unknown",
         ]
     );
 }

@@ -121,7 +121,7 @@ fn text_that_is_no_yaml_tells_where() {
     assert_mistake(
         "entities:\n---\nsources:\n",
         "P101",
-        "2:1",
+        "3:1",
         "the file holds a second document after ---",
         "write one document, or a file for each",
     );

@@ -160,6 +160,9 @@ impl CastFailure {
     }
 }
 
+/// Where the values of a row start and end.
+type Ranges<'a> = Box<dyn Fn(usize) -> (usize, usize) + 'a>;
+
 /// A list column whose values are exactly those of its valid rows, one row after the other.
 struct Dense {
     values: ArrayRef,
@@ -169,53 +172,52 @@ struct Dense {
 
 impl Dense {
     fn new(column: &ArrayRef) -> Result<Self, CastFailure> {
-        let (values, range): (ArrayRef, Box<dyn Fn(usize) -> (usize, usize) + '_>) =
-            match column.data_type() {
-                DataType::List(_) => {
-                    let lists = column.as_list::<i32>();
-                    let offsets = lists.offsets();
-                    let range = |row: usize| (index(offsets[row]), index(offsets[row + 1]));
-                    (lists.values().clone(), Box::new(range))
-                }
-                DataType::LargeList(_) => {
-                    let lists = column.as_list::<i64>();
-                    let offsets = lists.offsets();
-                    let range = |row: usize| (index(offsets[row]), index(offsets[row + 1]));
-                    (lists.values().clone(), Box::new(range))
-                }
-                DataType::ListView(_) => {
-                    let lists = column.as_list_view::<i32>();
-                    let (offsets, sizes) = (lists.offsets(), lists.sizes());
-                    let range = |row: usize| {
-                        let start = index(offsets[row]);
-                        (start, start + index(sizes[row]))
-                    };
-                    (lists.values().clone(), Box::new(range))
-                }
-                DataType::LargeListView(_) => {
-                    let lists = column.as_list_view::<i64>();
-                    let (offsets, sizes) = (lists.offsets(), lists.sizes());
-                    let range = |row: usize| {
-                        let start = index(offsets[row]);
-                        (start, start + index(sizes[row]))
-                    };
-                    (lists.values().clone(), Box::new(range))
-                }
-                DataType::FixedSizeList(_, size) => {
-                    let size = index(*size);
-                    let values = column.as_fixed_size_list().values().clone();
-                    (values, Box::new(move |row| (row * size, (row + 1) * size)))
-                }
-                DataType::Map(_, _) => {
-                    let maps = column.as_map();
-                    let offsets = maps.offsets();
-                    let range = |row: usize| (index(offsets[row]), index(offsets[row + 1]));
-                    (Arc::new(maps.entries().clone()), Box::new(range))
-                }
-                other => {
-                    return Err(CastFailure::whole(format!("{other} is no list")));
-                }
-            };
+        let (values, range): (ArrayRef, Ranges<'_>) = match column.data_type() {
+            DataType::List(_) => {
+                let lists = column.as_list::<i32>();
+                let offsets = lists.offsets();
+                let range = |row: usize| (index(offsets[row]), index(offsets[row + 1]));
+                (lists.values().clone(), Box::new(range))
+            }
+            DataType::LargeList(_) => {
+                let lists = column.as_list::<i64>();
+                let offsets = lists.offsets();
+                let range = |row: usize| (index(offsets[row]), index(offsets[row + 1]));
+                (lists.values().clone(), Box::new(range))
+            }
+            DataType::ListView(_) => {
+                let lists = column.as_list_view::<i32>();
+                let (offsets, sizes) = (lists.offsets(), lists.sizes());
+                let range = |row: usize| {
+                    let start = index(offsets[row]);
+                    (start, start + index(sizes[row]))
+                };
+                (lists.values().clone(), Box::new(range))
+            }
+            DataType::LargeListView(_) => {
+                let lists = column.as_list_view::<i64>();
+                let (offsets, sizes) = (lists.offsets(), lists.sizes());
+                let range = |row: usize| {
+                    let start = index(offsets[row]);
+                    (start, start + index(sizes[row]))
+                };
+                (lists.values().clone(), Box::new(range))
+            }
+            DataType::FixedSizeList(_, size) => {
+                let size = index(*size);
+                let values = column.as_fixed_size_list().values().clone();
+                (values, Box::new(move |row| (row * size, (row + 1) * size)))
+            }
+            DataType::Map(_, _) => {
+                let maps = column.as_map();
+                let offsets = maps.offsets();
+                let range = |row: usize| (index(offsets[row]), index(offsets[row + 1]));
+                (Arc::new(maps.entries().clone()), Box::new(range))
+            }
+            other => {
+                return Err(CastFailure::whole(format!("{other} is no list")));
+            }
+        };
         Self::from_ranges(column, values, range)
     }
 

@@ -26,15 +26,17 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Decimal128Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_empty_array};
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use provender_core::{CastRule, Error, Result, ValueType, codes};
 
-use crate::cast::cast_value;
+use crate::cast::{CastFailure, cast_value};
 
 /// A column that expressions may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +160,7 @@ fn compile_parts(
     let value = if used.is_empty() {
         let constant = plan::evaluate_constant(&planned)
             .map_err(|error| Refusal::caused("fails on every row", "", error))?;
-        let constant = cast_value(&constant, value_type, true).map_err(|failure| {
+        let constant = declared(&constant, value_type).map_err(|failure| {
             let message = format!("gives {} which {}", failure.value, failure.reason);
             Refusal::new(message, "declare a wider type")
         })?;
@@ -211,7 +213,7 @@ impl Expression {
                 .help("guard the expression, for example with CASE or nullif, or mend the inputs")
                 .source(error)
         })?;
-        cast_value(&values, &self.value_type, true).map_err(|failure| {
+        declared(&values, &self.value_type).map_err(|failure| {
             let (row, value) = (failure.row, &failure.value);
             let message = format!(
                 "{} gives {value} on row {row}, which {}",
@@ -286,6 +288,29 @@ fn rows(
     let second = rows(expression, &batch.slice(half, n_rows - half))
         .map_err(|(row, error)| (row + half, error))?;
     concat(&[first.as_ref(), second.as_ref()]).map_err(|_| (0, error))
+}
+
+/// Values as the declared type. Decimals whose type does not change are looked at too, since DataFusion
+/// lets products of 38 digits grow beyond them.
+fn declared(values: &ArrayRef, value_type: &ValueType) -> Result<ArrayRef, CastFailure> {
+    let cast = cast_value(values, value_type, true)?;
+    if let (ValueType::Decimal(precision, scale), DataType::Decimal128(_, _)) =
+        (value_type, values.data_type())
+    {
+        let limit = 10_u128.checked_pow((*precision).into());
+        let decimals = cast.as_primitive::<Decimal128Type>();
+        let beyond = |value: Option<i128>| {
+            value.is_some_and(|value| limit.is_some_and(|limit| value.unsigned_abs() >= limit))
+        };
+        if let Some(row) = decimals.iter().position(beyond) {
+            return Err(CastFailure {
+                row,
+                value: format!("{}e{}", decimals.value(row), -i16::from(*scale)),
+                reason: format!("does not fit {value_type}"),
+            });
+        }
+    }
+    Ok(cast)
 }
 
 /// The innermost message of an error, in one line and without a trailing period.

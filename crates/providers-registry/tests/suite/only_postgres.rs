@@ -109,7 +109,9 @@ async fn missing_rights_are_told() {
         (ErrorKind::PermissionDenied, "P304")
     );
     assert!(
-        error.message().contains("denies its user a right"),
+        error
+            .message()
+            .ends_with("denies its user the right to use its schema"),
         "{error}"
     );
 

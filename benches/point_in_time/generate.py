@@ -1,0 +1,107 @@
+"""Writes the data of the benchmark: facts.parquet and labels.parquet, the same bytes of values for the same numbers.
+
+Facts: keys with a hundred rows each at irregular times, in the order in which they happened, ten float64 features,
+one in a hundred nulls in f9. One row in a thousand corrects another: the same key and event time, later created, and
+it lies before or after the row that it corrects.
+
+Labels: keys and times uniform; of each thousand, five exactly at a fact, five exactly a ttl after one, five a
+microsecond later than that, and ten of keys that have no facts. No two labels have the same key and time, since one
+of the engines keeps only one of such labels.
+"""
+
+import argparse
+import os
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+N_FEATURES = 10
+ROWS_PER_KEY = 100
+UNKNOWN_KEY = 1 << 40
+START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+DAY_US = 86_400_000_000
+SPAN_US = 100 * DAY_US
+TTL_US = 2 * DAY_US
+INSTANT = pyarrow.timestamp("us", tz="UTC")
+ROW_GROUP_ROWS = 262_144
+
+
+def facts(n_rows, path):
+    """Writes n_rows facts; answers their keys and times."""
+    random = numpy.random.default_rng(1)
+    keys = numpy.arange(n_rows, dtype=numpy.int64) // ROWS_PER_KEY
+    times = START_US + random.integers(0, SPAN_US, n_rows)
+    n_corrections = n_rows // 1_000
+    picked = random.choice(n_rows, 2 * n_corrections, replace=False)
+    corrections, corrected = picked[:n_corrections], picked[n_corrections:]
+    keys[corrections] = keys[corrected]
+    times[corrections] = times[corrected]
+    created = times + 60_000_000 + random.integers(0, 60_000_000, n_rows)
+    created[corrections] = created[corrected] + 3_600_000_000
+
+    # Which of two rows with one time comes first is by chance, so that the order of rows tells nothing.
+    order = numpy.lexsort((random.random(n_rows), times))
+    keys, times, created = keys[order], times[order], created[order]
+    columns = {
+        "driver_id": pyarrow.array(keys),
+        "event_timestamp": pyarrow.array(times, type=INSTANT),
+        "created": pyarrow.array(created, type=INSTANT),
+    }
+    for number in range(N_FEATURES):
+        is_last = number == N_FEATURES - 1
+        values = random.random(n_rows)
+        columns[f"f{number}"] = pyarrow.array(values, mask=random.random(n_rows) < 0.01 if is_last else None)
+    write(columns, path)
+    return keys, times
+
+
+def labels(n_rows, keys, times, path):
+    """Writes n_rows labels for facts of these keys and times."""
+    random = numpy.random.default_rng(2)
+    n_keys = int(keys.max()) + 1
+    label_keys = random.integers(0, n_keys, n_rows)
+    label_times = START_US + random.integers(0, SPAN_US, n_rows)
+    n_each = n_rows // 200
+    for number, distance in enumerate((0, TTL_US, TTL_US + 1)):
+        rows = slice(number * n_each, (number + 1) * n_each)
+        at = random.integers(0, len(keys), n_each)
+        label_keys[rows] = keys[at]
+        label_times[rows] = times[at] + distance
+    label_keys[3 * n_each : 5 * n_each] += UNKNOWN_KEY
+    label_times = apart(label_keys, label_times)
+    order = random.permutation(n_rows)
+    columns = {
+        "row_id": pyarrow.array(numpy.arange(n_rows, dtype=numpy.int64)),
+        "driver_id": pyarrow.array(label_keys[order]),
+        "event_timestamp": pyarrow.array(label_times[order], type=INSTANT),
+    }
+    write(columns, path)
+
+
+def apart(keys, times):
+    """The times, with a microsecond more for every label that repeats the key and time of another."""
+    while True:
+        order = numpy.lexsort((times, keys))
+        repeats = (numpy.diff(keys[order]) == 0) & (numpy.diff(times[order]) == 0)
+        if not repeats.any():
+            return times
+        times[order[1:][repeats]] += 1
+
+
+def write(columns, path):
+    """Writes a file that appears under its name only when it is whole."""
+    unfinished = path + ".unfinished"
+    pyarrow.parquet.write_table(pyarrow.table(columns), unfinished, row_group_size=ROW_GROUP_ROWS, compression="snappy")
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--rows", type=int, required=True)
+    arguments.add_argument("--labels", type=int, required=True)
+    arguments.add_argument("folder")
+    given = arguments.parse_args()
+    os.makedirs(given.folder, exist_ok=True)
+    fact_keys, fact_times = facts(given.rows, f"{given.folder}/facts.parquet")
+    labels(given.labels, fact_keys, fact_times, f"{given.folder}/labels.parquet")
