@@ -13,7 +13,6 @@ use clap_complete::Shell;
 #[command(
     name = "provender",
     version,
-    about,
     arg_required_else_help = true,
     after_help = "\
 Start with:

@@ -24,9 +24,9 @@ impl Project {
     /// # Errors
     /// `NotFound` (`P201`) if there is no project, and what is wrong with its configuration.
     pub(crate) fn read(global: &Global) -> Outcome<Self> {
-        let config = load_config(&global.dir, global.env.as_deref(), &|name| {
-            std::env::var(name).ok()
-        })?;
+        // PROVENDER_ENV= is as good as no PROVENDER_ENV.
+        let env = global.env.as_deref().filter(|env| !env.is_empty());
+        let config = load_config(&global.dir, env, &|name| std::env::var(name).ok())?;
         Ok(Self {
             dir: global.dir.clone(),
             config,

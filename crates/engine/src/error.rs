@@ -16,16 +16,27 @@ pub(crate) fn arrow(error: ArrowError) -> Error {
 
 /// Writing or reading spilled rows failed.
 pub(crate) fn spill(error: io::Error, path: Option<&Path>) -> Error {
-    let place = path.map_or_else(|| "the spill folder".to_owned(), |path| format!("{}", path.display()));
+    let place = path.map_or_else(
+        || "the spill folder".to_owned(),
+        |path| format!("{}", path.display()),
+    );
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Error::new(&codes::NO_SPACE, format!("no space left to spill rows to {place}"))
-                .help("free space, or point limits.spill_path in provender.yaml elsewhere")
+            Error::new(
+                &codes::NO_SPACE,
+                format!("no space left to spill rows to {place}"),
+            )
+            .help("free space, or point limits.spill_path in provender.yaml elsewhere")
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            Error::new(&codes::NOT_WRITABLE, format!("rows cannot be spilled to {place}"))
-                .help("point limits.spill_path in provender.yaml to a folder that exists and can be written")
-        }
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory => Error::new(
+            &codes::NOT_WRITABLE,
+            format!("rows cannot be spilled to {place}"),
+        )
+        .help(
+            "point limits.spill_path in provender.yaml to a folder that exists and can be written",
+        ),
         _ => Error::new(&codes::IO, format!("spilling rows to {place} failed")),
     }
     .source(error)

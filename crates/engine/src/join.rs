@@ -22,10 +22,10 @@ use provender_core::time::to_instants;
 use provender_core::{BatchStream, Context, Error, ErrorKind, Result, codes};
 
 use crate::source::column;
-pub(crate) use partition::split_rows;
 use crate::spill::{SpillBuffer, Spilled};
 use crate::spine::{row_numbers, spine_schema};
 use crate::{error, zip};
+pub(crate) use partition::split_rows;
 
 /// Rows of an answer's batch.
 const BATCH_ROWS: usize = 8_192;
@@ -53,9 +53,11 @@ pub async fn point_in_time_join(
     for (number, view) in join.views.iter().enumerate() {
         let same = |set: &(Vec<KeyColumn>, Vec<usize>)| {
             set.0.len() == view.keys.len()
-                && set.0.iter().zip(&view.keys).all(|(a, b)| {
-                    a.spine == b.spine && a.value_type == b.value_type
-                })
+                && set
+                    .0
+                    .iter()
+                    .zip(&view.keys)
+                    .all(|(a, b)| a.spine == b.spine && a.value_type == b.value_type)
         };
         match key_sets.iter_mut().find(|set| same(set)) {
             Some((_, numbers)) => numbers.push(number),
@@ -68,7 +70,10 @@ pub async fn point_in_time_join(
     let mut streams = Vec::with_capacity(key_sets.len());
     let mut order: Vec<usize> = Vec::new();
     for ((keys, numbers), rows) in key_sets.into_iter().zip(spines) {
-        let views: Vec<ViewJoin> = numbers.iter().map(|&number| join.views[number].clone()).collect();
+        let views: Vec<ViewJoin> = numbers
+            .iter()
+            .map(|&number| join.views[number].clone())
+            .collect();
         order.extend(&numbers);
         let group = Group {
             cx: cx.clone(),
@@ -85,8 +90,10 @@ pub async fn point_in_time_join(
 }
 
 fn keys_share(views: &[ViewJoin]) -> u64 {
-    let mut spines: Vec<Vec<&str>> =
-        views.iter().map(|view| view.keys.iter().map(|key| key.spine.as_str()).collect()).collect();
+    let mut spines: Vec<Vec<&str>> = views
+        .iter()
+        .map(|view| view.keys.iter().map(|key| key.spine.as_str()).collect())
+        .collect();
     spines.sort();
     spines.dedup();
     spines.len().max(1) as u64
@@ -94,12 +101,21 @@ fn keys_share(views: &[ViewJoin]) -> u64 {
 
 /// The fields of an answer: each view's features, then its aggregations.
 pub(crate) fn answer_schema(views: &[ViewJoin]) -> SchemaRef {
-    Arc::new(Schema::new(views.iter().flat_map(view_fields).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        views.iter().flat_map(view_fields).collect::<Vec<_>>(),
+    ))
 }
 
 fn view_fields(view: &ViewJoin) -> impl Iterator<Item = Field> + '_ {
-    let features = view.features.iter().map(|f| f.value_type.to_field(&f.output));
-    features.chain(view.aggregations.iter().map(|a| a.value_type.to_field(&a.output)))
+    let features = view
+        .features
+        .iter()
+        .map(|f| f.value_type.to_field(&f.output));
+    features.chain(
+        view.aggregations
+            .iter()
+            .map(|a| a.value_type.to_field(&a.output)),
+    )
 }
 
 /// Reads the spine once, into one buffer per set of keys.
@@ -121,12 +137,18 @@ async fn split_spine(
         let times = Arc::new(to_instants(&column(&batch, &spine.timestamp)?)?);
         let numbers = column(&batch, &spine.row_number)?;
         for (keys, buffer) in key_sets.iter().zip(&mut buffers) {
-            let mut columns: Vec<ArrayRef> =
-                keys.iter().map(|key| column(&batch, &key.spine)).collect::<Result<_>>()?;
+            let mut columns: Vec<ArrayRef> = keys
+                .iter()
+                .map(|key| column(&batch, &key.spine))
+                .collect::<Result<_>>()?;
             columns.push(times.clone());
             columns.push(numbers.clone());
             let rows = RecordBatch::try_new(spine_schema(keys), columns).map_err(|e| {
-                Error::new(&codes::INTERNAL, "the spine's columns are not of the declared types").source(e)
+                Error::new(
+                    &codes::INTERNAL,
+                    "the spine's columns are not of the declared types",
+                )
+                .source(e)
             })?;
             buffer.push(rows).await?;
         }
@@ -226,16 +248,23 @@ fn reorder(
     order: &[usize],
     streams: Vec<BatchStream>,
 ) -> BatchStream {
-    let widths: Vec<usize> = views.iter().map(|v| v.features.len() + v.aggregations.len()).collect();
+    let widths: Vec<usize> = views
+        .iter()
+        .map(|v| v.features.len() + v.aggregations.len())
+        .collect();
     let mut starts = vec![0; views.len()];
     let mut next = 0;
     for &number in order {
         starts[number] = next;
         next += widths[number];
     }
-    let places: Vec<usize> =
-        (0..views.len()).flat_map(|number| starts[number]..starts[number] + widths[number]).collect();
-    let fields: Vec<Field> = order.iter().flat_map(|&number| view_fields(&views[number])).collect();
+    let places: Vec<usize> = (0..views.len())
+        .flat_map(|number| starts[number]..starts[number] + widths[number])
+        .collect();
+    let fields: Vec<Field> = order
+        .iter()
+        .flat_map(|&number| view_fields(&views[number]))
+        .collect();
     let zipped = zip::zip(Arc::new(Schema::new(fields)), streams);
     let output = schema.clone();
     let batches = zipped.batches.map(move |batch| {
@@ -244,6 +273,3 @@ fn reorder(
     });
     BatchStream::new(output, batches)
 }
-
-
-

@@ -28,8 +28,14 @@ pub(crate) struct EncodedKeys {
 impl KeyEncoder {
     pub(crate) fn new(keys: &[KeyColumn]) -> Result<Self> {
         let types: Vec<ValueType> = keys.iter().map(|key| key.value_type.clone()).collect();
-        let fields = types.iter().map(|key| SortField::new(key.to_arrow())).collect();
-        Ok(Self { types, converter: RowConverter::new(fields).map_err(error::arrow)? })
+        let fields = types
+            .iter()
+            .map(|key| SortField::new(key.to_arrow()))
+            .collect();
+        Ok(Self {
+            types,
+            converter: RowConverter::new(fields).map_err(error::arrow)?,
+        })
     }
 
     /// Casts columns to the declared types and encodes them.
@@ -54,7 +60,11 @@ impl KeyEncoder {
         let rows = if columns.is_empty() {
             None
         } else {
-            Some(self.converter.convert_columns(&columns).map_err(error::arrow)?)
+            Some(
+                self.converter
+                    .convert_columns(&columns)
+                    .map_err(error::arrow)?,
+            )
         };
         Ok(EncodedKeys { rows, columns })
     }
@@ -91,7 +101,9 @@ impl KeyTable {
 
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
-        self.table.find(hash, |&id| key_at(&self.bytes, &self.ends, id) == key).copied()
+        self.table
+            .find(hash, |&id| key_at(&self.bytes, &self.ends, id) == key)
+            .copied()
     }
 
     pub(crate) fn find_or_insert(&mut self, key: &[u8]) -> u32 {
@@ -103,7 +115,8 @@ impl KeyTable {
         let id = u32::try_from(ends.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(key);
         ends.push(bytes.len());
-        self.table.insert_unique(hash, id, |&id| hasher.hash_one(key_at(bytes, ends, id)));
+        self.table
+            .insert_unique(hash, id, |&id| hasher.hash_one(key_at(bytes, ends, id)));
         id
     }
 }

@@ -37,18 +37,30 @@ pub async fn latest(
     store: Arc<dyn OfflineStore>,
     latest: LatestPerKey,
 ) -> Result<BatchStream> {
-    let features = latest.features.iter().map(|feature| feature.column.as_str());
+    let features = latest
+        .features
+        .iter()
+        .map(|feature| feature.column.as_str());
     let ranged = latest.ranges.iter().map(|range| range.column.as_str());
     let columns = columns_of(&latest.source, &latest.keys, features.chain(ranged));
     let feed = Feed::new(&store, &latest.source, columns, latest.ranges.clone());
     // The types of tie breakers are the source's, so a first look at it gives the schema.
     let source_schema = match feed.streams(cx).await?.first() {
         Some(stream) => stream.schema.clone(),
-        None => return Err(Error::new(&codes::PROVIDER_CONTRACT, "a scan answered no stream")),
+        None => {
+            return Err(Error::new(
+                &codes::PROVIDER_CONTRACT,
+                "a scan answered no stream",
+            ));
+        }
     };
     let schema = answer_schema(&latest, &source_schema)?;
-    let work =
-        Work { cx: cx.clone(), resources: resources.clone(), latest: Arc::new(latest), schema: schema.clone() };
+    let work = Work {
+        cx: cx.clone(),
+        resources: resources.clone(),
+        latest: Arc::new(latest),
+        schema: schema.clone(),
+    };
     Ok(BatchStream::new(
         schema,
         try_stream! {
@@ -73,8 +85,11 @@ pub async fn latest(
 }
 
 fn answer_schema(latest: &LatestPerKey, source: &Schema) -> Result<SchemaRef> {
-    let mut fields: Vec<Field> =
-        latest.keys.iter().map(|key| key.value_type.to_field(&key.spine)).collect();
+    let mut fields: Vec<Field> = latest
+        .keys
+        .iter()
+        .map(|key| key.value_type.to_field(&key.spine))
+        .collect();
     fields.push(Field::new(&latest.source.timestamp, instant_type(), true));
     if let Some(created) = &latest.source.created_timestamp {
         fields.push(Field::new(created, instant_type(), true));
@@ -89,7 +104,12 @@ fn answer_schema(latest: &LatestPerKey, source: &Schema) -> Result<SchemaRef> {
         })?;
         fields.push(value_type.to_field(tie));
     }
-    fields.extend(latest.features.iter().map(|f| f.value_type.to_field(&f.output)));
+    fields.extend(
+        latest
+            .features
+            .iter()
+            .map(|f| f.value_type.to_field(&f.output)),
+    );
     Ok(Arc::new(Schema::new(fields)))
 }
 
@@ -115,12 +135,22 @@ impl Work {
     async fn answer(&self, feed: &Feed) -> Result<Answer> {
         let streams = feed.streams(&self.cx).await?;
         let Some(source) = streams.first().map(|stream| stream.schema.clone()) else {
-            return Err(Error::new(&codes::PROVIDER_CONTRACT, "a scan answered no stream"));
+            return Err(Error::new(
+                &codes::PROVIDER_CONTRACT,
+                "a scan answered no stream",
+            ));
         };
         let reader = RowReader::new(&self.latest.source, &self.latest.keys, &source)?;
-        let features = self.latest.features.iter().map(|feature| feature.column.as_str());
+        let features = self
+            .latest
+            .features
+            .iter()
+            .map(|feature| feature.column.as_str());
         let columns = columns_of(&self.latest.source, &self.latest.keys, features);
-        let types = columns.iter().map(|name| column_type(&source, name)).collect::<Result<_>>()?;
+        let types = columns
+            .iter()
+            .map(|name| column_type(&source, name))
+            .collect::<Result<_>>()?;
         let with_ties = !self.latest.source.tie_breakers.is_empty();
         let mut winners = Winners::new(0, columns, types, with_ties);
         let mut keys = KeyTable::default();
@@ -131,7 +161,9 @@ impl Work {
             let inside = Inside::new(&self.latest.ranges, &batch)?;
             let rows = reader.read(&batch, position)?;
             for row in 0..rows.len() {
-                let (Some(time), Some(key)) = (rows.time(row), rows.keys.get(row)) else { continue };
+                let (Some(time), Some(key)) = (rows.time(row), rows.keys.get(row)) else {
+                    continue;
+                };
                 if inside.contains(row) {
                     let slot = keys.find_or_insert(key) as usize;
                     winners.grow(slot + 1);
@@ -161,13 +193,26 @@ impl Work {
         let mut buffers: Vec<SpillBuffer> = (0..N_PARTITIONS)
             .map(|_| SpillBuffer::with_memory(&self.resources, schema.clone(), 0))
             .collect();
-        split_rows(&self.cx, &self.latest.keys, streams, &mut buffers, depth + 1, false).await?;
-        buffers.into_iter().map(|buffer| Ok(Feed::Spilled(buffer.finish()?))).collect()
+        split_rows(
+            &self.cx,
+            &self.latest.keys,
+            streams,
+            &mut buffers,
+            depth + 1,
+            false,
+        )
+        .await?;
+        buffers
+            .into_iter()
+            .map(|buffer| Ok(Feed::Spilled(buffer.finish()?)))
+            .collect()
     }
 
     fn batch(&self, answer: &Answer, start: usize) -> Result<RecordBatch> {
         let places = &answer.places[start..(start + BATCH_ROWS).min(answer.n_rows())];
-        let values = answer.winners.gather(places.iter().map(|&place| Some(place)))?;
+        let values = answer
+            .winners
+            .gather(places.iter().map(|&place| Some(place)))?;
         let value = |name: &str| answer.winners.value_of(&values, name);
         let source = &self.latest.source;
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
@@ -185,17 +230,32 @@ impl Work {
         }
         for feature in &self.latest.features {
             let column = value(&feature.column)?;
-            arrays.push(self.cast(column, &feature.value_type, feature.checked, &feature.output)?);
+            arrays.push(self.cast(
+                column,
+                &feature.value_type,
+                feature.checked,
+                &feature.output,
+            )?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
-        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(error::arrow)
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(error::arrow)
     }
 
-    fn cast(&self, column: &ArrayRef, to: &ValueType, checked: bool, name: &str) -> Result<ArrayRef> {
+    fn cast(
+        &self,
+        column: &ArrayRef,
+        to: &ValueType,
+        checked: bool,
+        name: &str,
+    ) -> Result<ArrayRef> {
         cast_value(column, to, checked).map_err(|failure| {
             Error::new(
                 &codes::CHECKED_CAST,
-                format!("{name:?}: the value {} does not fit {to}: {}", failure.value, failure.reason),
+                format!(
+                    "{name:?}: the value {} does not fit {to}: {}",
+                    failure.value, failure.reason
+                ),
             )
         })
     }
@@ -206,9 +266,8 @@ struct Inside(Vec<(arrow_array::TimestampMicrosecondArray, ColumnRange)>);
 
 impl Inside {
     fn new(ranges: &[ColumnRange], batch: &RecordBatch) -> Result<Self> {
-        let read = |range: &ColumnRange| {
-            Ok((to_instants(&column(batch, &range.column)?)?, range.clone()))
-        };
+        let read =
+            |range: &ColumnRange| Ok((to_instants(&column(batch, &range.column)?)?, range.clone()));
         Ok(Self(ranges.iter().map(read).collect::<Result<_>>()?))
     }
 

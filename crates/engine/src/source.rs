@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Schema};
@@ -11,8 +13,9 @@ use futures::stream::{BoxStream, SelectAll};
 use provender_core::provider::OfflineStore;
 use provender_core::request::{ColumnRange, KeyColumn, Scan, TimedSource};
 use provender_core::time::to_instants;
-use provender_core::{BatchStream, Context, Result, names};
+use provender_core::{BatchStream, Context, Error, Result, ValueType, codes, names};
 
+use crate::cast::cast_value;
 use crate::error;
 use crate::keys::{EncodedKeys, KeyEncoder};
 use crate::spill::Spilled;
@@ -33,7 +36,11 @@ impl Feed {
         columns: Vec<String>,
         ranges: Vec<ColumnRange>,
     ) -> Self {
-        let scan = Scan { source: source.source.clone(), columns: Some(columns), ranges };
+        let scan = Scan {
+            source: source.source.clone(),
+            columns: Some(columns),
+            ranges,
+        };
         Self::Scan(store.clone(), scan)
     }
 
@@ -52,7 +59,9 @@ pub(crate) fn columns_of<'a>(
     others: impl IntoIterator<Item = &'a str>,
 ) -> Vec<String> {
     let times = std::iter::once(&source.timestamp).chain(&source.created_timestamp);
-    let own = times.chain(&source.tie_breakers).chain(keys.iter().map(|key| &key.column));
+    let own = times
+        .chain(&source.tie_breakers)
+        .chain(keys.iter().map(|key| &key.column));
     let mut columns: Vec<String> = Vec::new();
     for column in own.map(String::as_str).chain(others) {
         if !columns.iter().any(|known| known == column) {
@@ -84,7 +93,9 @@ impl Positioned {
                 })
                 .boxed()
         });
-        Self { streams: futures::stream::select_all(streams) }
+        Self {
+            streams: futures::stream::select_all(streams),
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Option<Result<(u64, RecordBatch)>> {
@@ -128,7 +139,7 @@ impl RowReader {
             let fields = source
                 .tie_breakers
                 .iter()
-                .map(|tie| Ok(SortField::new(column_type(schema, tie)?)))
+                .map(|tie| Ok(SortField::new(comparable_type(column_type(schema, tie)?))))
                 .collect::<Result<_>>()?;
             Some(RowConverter::new(fields).map_err(error::arrow)?)
         };
@@ -141,8 +152,11 @@ impl RowReader {
     }
 
     pub(crate) fn read(&self, batch: &RecordBatch, position: u64) -> Result<TimedRows> {
-        let keys: Vec<ArrayRef> =
-            self.key_names.iter().map(|name| column(batch, name)).collect::<Result<_>>()?;
+        let keys: Vec<ArrayRef> = self
+            .key_names
+            .iter()
+            .map(|name| column(batch, name))
+            .collect::<Result<_>>()?;
         let names: Vec<&str> = self.key_names.iter().map(String::as_str).collect();
         let created = match &self.source.created_timestamp {
             None => None,
@@ -152,7 +166,9 @@ impl RowReader {
             None => None,
             Some(converter) => {
                 let ties = self.source.tie_breakers.iter();
-                let ties: Vec<ArrayRef> = ties.map(|tie| column(batch, tie)).collect::<Result<_>>()?;
+                let ties: Vec<ArrayRef> = ties
+                    .map(|tie| comparable(column(batch, tie)?))
+                    .collect::<Result<_>>()?;
                 Some(converter.convert_columns(&ties).map_err(error::arrow)?)
             }
         };
@@ -197,7 +213,11 @@ impl TimedRows {
     /// The time from which on a row counts; `None` if it never does. Under `as_known` that is the
     /// later of event and created time.
     pub(crate) fn known_from(time: RowTime, as_known: bool) -> Option<i64> {
-        if as_known { time.created.map(|created| created.max(time.event)) } else { Some(time.event) }
+        if as_known {
+            time.created.map(|created| created.max(time.event))
+        } else {
+            Some(time.event)
+        }
     }
 }
 
@@ -212,6 +232,39 @@ pub(crate) fn compare(a: (RowTime, &[u8]), b: (RowTime, &[u8])) -> Ordering {
         .then_with(|| time_a.created.cmp(&time_b.created))
         .then_with(|| ties_a.cmp(ties_b))
         .then_with(|| time_b.position.cmp(&time_a.position))
+}
+
+/// A tie breaker as it is compared: plain values, times floored, and all NaN made one, since a NaN
+/// with its sign bit set would compare as the least value, where the semantics want every NaN to be
+/// the greatest.
+fn comparable(column: ArrayRef) -> Result<ArrayRef> {
+    let plain = match ValueType::from_arrow(column.data_type()) {
+        None => column,
+        Some(value_type) => cast_value(&column, &value_type, true).map_err(|failure| {
+            let what = format!("the tie breaker {} cannot be compared", failure.value);
+            Error::new(&codes::CHECKED_CAST, what).source(failure)
+        })?,
+    };
+    Ok(match plain.data_type() {
+        DataType::Float64 => {
+            let floats = plain.as_primitive::<Float64Type>();
+            Arc::new(
+                floats.unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN.abs() } else { v }),
+            )
+        }
+        DataType::Float32 => {
+            let floats = plain.as_primitive::<Float32Type>();
+            Arc::new(
+                floats.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN.abs() } else { v }),
+            )
+        }
+        _ => plain,
+    })
+}
+
+/// The type of a tie breaker as it is compared.
+fn comparable_type(found: DataType) -> DataType {
+    ValueType::from_arrow(&found).map_or(found, |value_type| value_type.to_arrow())
 }
 
 /// A column by its exact name.
@@ -234,6 +287,8 @@ fn missing(schema: &Schema, name: &str) -> provender_core::Error {
     let columns = schema.fields().iter().map(|field| field.name().as_str());
     match names::find_column(name, columns) {
         Err(error) => error,
-        Ok(other) => error::defect(format!("column {name:?} was asked for where it is spelled {other:?}")),
+        Ok(other) => error::defect(format!(
+            "column {name:?} was asked for where it is spelled {other:?}"
+        )),
     }
 }

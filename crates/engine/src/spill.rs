@@ -81,7 +81,9 @@ impl SpillBuffer {
             None => None,
             Some(writer) => {
                 let buffered = writer.into_inner().map_err(error::arrow)?;
-                let file = buffered.into_inner().map_err(|e| error::spill(e.into_error(), None))?;
+                let file = buffered
+                    .into_inner()
+                    .map_err(|e| error::spill(e.into_error(), None))?;
                 Some(file)
             }
         };
@@ -97,8 +99,13 @@ impl SpillBuffer {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
-                let path = self.resources.spill_path.clone().unwrap_or_else(std::env::temp_dir);
-                let file = tempfile::tempfile_in(&path).map_err(|e| error::spill(e, Some(&path)))?;
+                let path = self
+                    .resources
+                    .spill_path
+                    .clone()
+                    .unwrap_or_else(std::env::temp_dir);
+                let file =
+                    tempfile::tempfile_in(&path).map_err(|e| error::spill(e, Some(&path)))?;
                 let options = IpcWriteOptions::default()
                     .try_with_compression(Some(CompressionType::LZ4_FRAME))
                     .map_err(error::arrow)?;
@@ -180,7 +187,9 @@ impl Seek for PositionedReader {
             SeekFrom::Current(offset) => (self.position, offset),
             SeekFrom::End(offset) => (self.file.metadata()?.len(), offset),
         };
-        self.position = base.checked_add_signed(offset).ok_or(std::io::ErrorKind::InvalidInput)?;
+        self.position = base
+            .checked_add_signed(offset)
+            .ok_or(std::io::ErrorKind::InvalidInput)?;
         Ok(self.position)
     }
 }
@@ -196,7 +205,8 @@ mod tests {
     async fn rows_come_back_in_order_from_memory_and_disk() {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         for memory in [0, 3_000, 1 << 30] {
-            let mut buffer = SpillBuffer::with_memory(&Resources::default(), schema.clone(), memory);
+            let mut buffer =
+                SpillBuffer::with_memory(&Resources::default(), schema.clone(), memory);
             for start in 0..50_i64 {
                 let values = Int64Array::from_iter_values(start * 10..start * 10 + 10);
                 let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(values)]).unwrap();
@@ -206,7 +216,10 @@ mod tests {
             for _ in 0..2 {
                 let batches = spilled.stream().collect().await.unwrap();
                 let all = arrow_select::concat::concat_batches(&schema, &batches).unwrap();
-                assert_eq!(all.column(0).as_ref(), &Int64Array::from_iter_values(0..500));
+                assert_eq!(
+                    all.column(0).as_ref(),
+                    &Int64Array::from_iter_values(0..500)
+                );
             }
         }
     }
@@ -214,10 +227,13 @@ mod tests {
     #[tokio::test]
     async fn a_missing_spill_folder_is_named() {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        let resources =
-            Resources { spill_path: Some("/nonexistent/spill".into()), ..Resources::default() };
+        let resources = Resources {
+            spill_path: Some("/nonexistent/spill".into()),
+            ..Resources::default()
+        };
         let mut buffer = SpillBuffer::with_memory(&resources, schema.clone(), 0);
-        let batch = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1]))]).unwrap();
+        let batch =
+            RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1]))]).unwrap();
         let error = buffer.push(batch).await.unwrap_err();
         assert_eq!(error.code(), "P902");
         assert!(error.to_string().contains("/nonexistent/spill"), "{error}");

@@ -34,8 +34,13 @@ pub(crate) struct SpineIndex {
 
 /// The schema of a spine inside of the engine.
 pub(crate) fn spine_schema(keys: &[KeyColumn]) -> SchemaRef {
-    let keys = keys.iter().map(|key| Field::new(&key.spine, key.value_type.to_arrow(), true));
-    let own = [Field::new(TIME, instant_type(), true), Field::new(ROW, DataType::Int64, false)];
+    let keys = keys
+        .iter()
+        .map(|key| Field::new(&key.spine, key.value_type.to_arrow(), true));
+    let own = [
+        Field::new(TIME, instant_type(), true),
+        Field::new(ROW, DataType::Int64, false),
+    ];
     Arc::new(Schema::new(keys.chain(own).collect::<Vec<_>>()))
 }
 
@@ -44,7 +49,10 @@ impl SpineIndex {
     pub(crate) fn new(keys: &[KeyColumn], rows: &RecordBatch) -> Result<Self> {
         let encoder = KeyEncoder::new(keys)?;
         let names: Vec<&str> = keys.iter().map(|key| key.spine.as_str()).collect();
-        let columns: Vec<_> = names.iter().map(|name| column(rows, name)).collect::<Result<_>>()?;
+        let columns: Vec<_> = names
+            .iter()
+            .map(|name| column(rows, name))
+            .collect::<Result<_>>()?;
         let encoded = encoder.encode(&names, &columns)?;
         let time_column = column(rows, TIME)?;
         let times = time_column.as_primitive::<TimestampMicrosecondType>();
@@ -76,7 +84,12 @@ impl SpineIndex {
             row_slots[row as usize] = slot_times.len() as u32 - 1;
         }
         starts.push(slot_times.len() as u32);
-        Ok(Self { keys: table, starts, times: slot_times, row_slots })
+        Ok(Self {
+            keys: table,
+            starts,
+            times: slot_times,
+            row_slots,
+        })
     }
 
     pub(crate) fn n_rows(&self) -> usize {
@@ -106,10 +119,6 @@ impl SpineIndex {
 
     pub(crate) fn times(&self, slots: std::ops::Range<usize>) -> &[i64] {
         &self.times[slots]
-    }
-
-    pub(crate) fn time_range(&self) -> Option<(i64, i64)> {
-        Some((*self.times.iter().min()?, *self.times.iter().max()?))
     }
 
     pub(crate) fn memory(&self) -> usize {

@@ -44,9 +44,15 @@ pub async fn windows(
     };
     let mut active = crate::latest(cx, resources, store.clone(), active).await?;
 
-    let key_fields: Vec<Field> =
-        windows.keys.iter().map(|key| key.value_type.to_field(&key.spine)).collect();
-    let own = [Field::new(TIME, instant_type(), true), Field::new(ROW, DataType::Int64, false)];
+    let key_fields: Vec<Field> = windows
+        .keys
+        .iter()
+        .map(|key| key.value_type.to_field(&key.spine))
+        .collect();
+    let own = [
+        Field::new(TIME, instant_type(), true),
+        Field::new(ROW, DataType::Int64, false),
+    ];
     let schema = Arc::new(Schema::new([key_fields.as_slice(), &own].concat()));
     let mut buffer = SpillBuffer::new(resources, schema.clone());
     while let Some(batch) = active.batches.next().await {
@@ -56,8 +62,12 @@ pub async fn windows(
         let mut columns: Vec<ArrayRef> = batch.columns()[..windows.keys.len()].to_vec();
         let times = TimestampMicrosecondArray::from_value(windows.at_us, n_rows).with_timezone(UTC);
         columns.push(Arc::new(times));
-        columns.push(Arc::new(Int64Array::from_iter_values(first..first + n_rows as i64)));
-        buffer.push(RecordBatch::try_new(schema.clone(), columns).map_err(error::arrow)?).await?;
+        columns.push(Arc::new(Int64Array::from_iter_values(
+            first..first + n_rows as i64,
+        )));
+        buffer
+            .push(RecordBatch::try_new(schema.clone(), columns).map_err(error::arrow)?)
+            .await?;
     }
     let spine = buffer.finish()?;
 
@@ -69,21 +79,38 @@ pub async fn windows(
         features: Vec::new(),
         aggregations: windows.aggregations.clone(),
     };
-    let join = PointInTimeJoin { views: vec![view], as_known: false };
-    let rows =
-        SpineRows { rows: spine.stream(), timestamp: TIME.to_owned(), row_number: ROW.to_owned() };
+    let join = PointInTimeJoin {
+        views: vec![view],
+        as_known: false,
+    };
+    let rows = SpineRows {
+        rows: spine.stream(),
+        timestamp: TIME.to_owned(),
+        row_number: ROW.to_owned(),
+    };
     let values = crate::point_in_time_join(cx, resources, store, join, rows).await?;
 
     let n_keys = windows.keys.len();
     let key_schema = Arc::new(Schema::new(key_fields.clone()));
     let keys_only = key_schema.clone();
     let keys = spine.stream().batches.map(move |batch| {
-        let batch = batch?.project(&(0..n_keys).collect::<Vec<_>>()).map_err(error::arrow)?;
+        let batch = batch?
+            .project(&(0..n_keys).collect::<Vec<_>>())
+            .map_err(error::arrow)?;
         batch.with_schema(keys_only.clone()).map_err(error::arrow)
     });
     let fields: Vec<Field> = key_fields
         .into_iter()
-        .chain(values.schema.fields().iter().map(|field| field.as_ref().clone()))
+        .chain(
+            values
+                .schema
+                .fields()
+                .iter()
+                .map(|field| field.as_ref().clone()),
+        )
         .collect();
-    Ok(zip::zip(Arc::new(Schema::new(fields)), vec![BatchStream::new(key_schema, keys), values]))
+    Ok(zip::zip(
+        Arc::new(Schema::new(fields)),
+        vec![BatchStream::new(key_schema, keys), values],
+    ))
 }

@@ -33,7 +33,11 @@ struct Winner {
 }
 
 const NONE: Winner = Winner {
-    time: RowTime { event: i64::MIN, created: None, position: u64::MAX },
+    time: RowTime {
+        event: i64::MIN,
+        created: None,
+        position: u64::MAX,
+    },
     batch: NOBODY,
     row: 0,
 };
@@ -54,7 +58,12 @@ pub(crate) struct Winners {
 
 impl Winners {
     /// `types` are those of `columns` in the source.
-    pub(crate) fn new(n_slots: usize, columns: Vec<String>, types: Vec<DataType>, with_ties: bool) -> Self {
+    pub(crate) fn new(
+        n_slots: usize,
+        columns: Vec<String>,
+        types: Vec<DataType>,
+        with_ties: bool,
+    ) -> Self {
         Self {
             columns,
             types,
@@ -101,7 +110,11 @@ impl Winners {
                 self.n_live -= 1;
             }
         }
-        *winner = Winner { time, batch: CURRENT, row: row as u32 };
+        *winner = Winner {
+            time,
+            batch: CURRENT,
+            row: row as u32,
+        };
         if let Some(held) = &mut self.ties {
             held[slot] = ties.into();
         }
@@ -113,7 +126,10 @@ impl Winners {
             return Ok(());
         }
         let touched = std::mem::take(&mut self.touched);
-        let rows: UInt32Array = touched.iter().map(|&slot| Some(self.slots[slot as usize].row)).collect();
+        let rows: UInt32Array = touched
+            .iter()
+            .map(|&slot| Some(self.slots[slot as usize].row))
+            .collect();
         let mut values = Vec::with_capacity(self.columns.len());
         for name in &self.columns {
             values.push(take(&column(batch, name)?, &rows, None).map_err(error::arrow)?);
@@ -123,7 +139,10 @@ impl Winners {
             let winner = &mut self.slots[slot as usize];
             (winner.batch, winner.row) = (number, row as u32);
         }
-        self.memory += values.iter().map(|array| array.get_array_memory_size()).sum::<usize>();
+        self.memory += values
+            .iter()
+            .map(|array| array.get_array_memory_size())
+            .sum::<usize>();
         self.kept.push(values);
         self.n_kept += touched.len();
         self.n_live += touched.len();
@@ -134,15 +153,21 @@ impl Winners {
     }
 
     fn compact(&mut self) -> Result<()> {
-        let live: Vec<usize> =
-            (0..self.slots.len()).filter(|&slot| self.slots[slot].batch != NOBODY).collect();
-        let places: Vec<(u32, u32)> =
-            live.iter().map(|&slot| (self.slots[slot].batch, self.slots[slot].row)).collect();
+        let live: Vec<usize> = (0..self.slots.len())
+            .filter(|&slot| self.slots[slot].batch != NOBODY)
+            .collect();
+        let places: Vec<(u32, u32)> = live
+            .iter()
+            .map(|&slot| (self.slots[slot].batch, self.slots[slot].row))
+            .collect();
         let values = self.gather(places.iter().map(|&place| Some(place)))?;
         for (row, &slot) in live.iter().enumerate() {
             (self.slots[slot].batch, self.slots[slot].row) = (0, row as u32);
         }
-        self.memory = values.iter().map(|array| array.get_array_memory_size()).sum();
+        self.memory = values
+            .iter()
+            .map(|array| array.get_array_memory_size())
+            .sum();
         self.kept = vec![values];
         self.n_kept = live.len();
         self.n_live = live.len();
@@ -165,7 +190,10 @@ impl Winners {
             if ours.batch == NOBODY
                 || compare((theirs.time, their_ties), (ours.time, our_ties)) == Ordering::Greater
             {
-                self.slots[slot] = Winner { batch: theirs.batch + shift, ..theirs };
+                self.slots[slot] = Winner {
+                    batch: theirs.batch + shift,
+                    ..theirs
+                };
                 if let Some(ties) = &mut self.ties {
                     ties[slot] = their_ties.into();
                 }
@@ -187,7 +215,8 @@ impl Winners {
                     best = Some(slot);
                 }
                 places.push(best.map(|best| self.slots[best]).and_then(|winner| {
-                    let alive = ttl_us.is_none_or(|ttl| winner.time.event >= time.saturating_sub(ttl));
+                    let alive =
+                        ttl_us.is_none_or(|ttl| winner.time.event >= time.saturating_sub(ttl));
                     alive.then_some((winner.batch, winner.row))
                 }));
             }
@@ -212,7 +241,9 @@ impl Winners {
     pub(crate) fn value_of<'a>(&self, values: &'a [ArrayRef], name: &str) -> Result<&'a ArrayRef> {
         let place = self.columns.iter().position(|column| column == name);
         place.and_then(|place| values.get(place)).ok_or_else(|| {
-            error::defect(format!("column {name:?} was not kept with the winning rows"))
+            error::defect(format!(
+                "column {name:?} was not kept with the winning rows"
+            ))
         })
     }
 
@@ -252,8 +283,12 @@ pub(crate) fn offer_batch(
             continue;
         }
         let Some(time) = rows.time(row) else { continue };
-        let Some(from) = TimedRows::known_from(time, as_known) else { continue };
-        let Some(key) = rows.keys.get(row).and_then(|key| index.find(key)) else { continue };
+        let Some(from) = TimedRows::known_from(time, as_known) else {
+            continue;
+        };
+        let Some(key) = rows.keys.get(row).and_then(|key| index.find(key)) else {
+            continue;
+        };
         let slots = index.slots(key);
         let first = slots.start + index.times(slots.clone()).partition_point(|&t| t < from);
         if first < slots.end {
@@ -268,5 +303,11 @@ pub(crate) fn row_places<'a>(
     row_slots: &'a [u32],
     places: &'a [Option<(u32, u32)>],
 ) -> impl Iterator<Item = Option<(u32, u32)>> + Clone + 'a {
-    row_slots.iter().map(|&slot| if slot == NO_SLOT { None } else { places[slot as usize] })
+    row_slots.iter().map(|&slot| {
+        if slot == NO_SLOT {
+            None
+        } else {
+            places[slot as usize]
+        }
+    })
 }

@@ -51,7 +51,11 @@ struct Side {
 
 impl Side {
     fn new(stream: BatchStream) -> Self {
-        Self { stream, batch: None, offset: 0 }
+        Self {
+            stream,
+            batch: None,
+            offset: 0,
+        }
     }
 
     /// Rows that are there now, at least one; `None` at the end.
@@ -72,7 +76,9 @@ impl Side {
     }
 
     fn take(&mut self, n_rows: usize) -> Vec<arrow_array::ArrayRef> {
-        let Some(batch) = &self.batch else { return Vec::new() };
+        let Some(batch) = &self.batch else {
+            return Vec::new();
+        };
         let slice = batch.slice(self.offset, n_rows);
         self.offset += n_rows;
         slice.columns().to_vec()
@@ -104,10 +110,23 @@ mod tests {
 
     #[tokio::test]
     async fn rows_stay_side_by_side_across_different_cuts() {
-        let zipped = zip(pair(), vec![stream("a", &[0, 3, 3, 10]), stream("b", &[0, 7, 10])]);
+        let zipped = zip(
+            pair(),
+            vec![stream("a", &[0, 3, 3, 10]), stream("b", &[0, 7, 10])],
+        );
         let batches = zipped.collect().await.unwrap();
-        assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 4, 3]);
-        assert!(batches.iter().all(|batch| batch.column(0) == batch.column(1)));
+        assert_eq!(
+            batches
+                .iter()
+                .map(RecordBatch::num_rows)
+                .collect::<Vec<_>>(),
+            [3, 4, 3]
+        );
+        assert!(
+            batches
+                .iter()
+                .all(|batch| batch.column(0) == batch.column(1))
+        );
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use provender_core::provider::Revision;
+use provender_core::provider::{ObjectKind, Revision};
 use provender_store::{FieldChange, Plan, PlanAction, PlanEntry};
 
 use crate::args::{OutputFormat, PlanArgs};
@@ -113,10 +113,12 @@ fn revision(revision: Revision) -> String {
     }
 }
 
-/// `name@1`, `name@1 -> name@2`; kinds that have no versions, and the fresh ones of a plan, name
-/// what there is.
+/// `name@1` or `name@1 -> name@2`; entities and sources have no versions.
 fn versions(entry: &PlanEntry) -> String {
     let name = &entry.name;
+    if matches!(entry.kind, ObjectKind::Entity | ObjectKind::Source) {
+        return name.clone();
+    }
     match (entry.from_version, entry.to_version) {
         (Some(from), Some(to)) if from != to => format!("{name}@{from} -> {name}@{to}"),
         (_, Some(version)) | (Some(version), None) => format!("{name}@{version}"),

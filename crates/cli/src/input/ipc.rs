@@ -3,7 +3,7 @@
 //! Lengths that a damaged or hostile header claims are checked before the reader believes them.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::{FileReader, StreamReader};
@@ -45,22 +45,36 @@ pub(super) fn open_file(name: String, mut file: File) -> Result<Opened> {
     })
 }
 
-/// Reads a pipe of either kind; a file is a stream behind eight bytes of magic.
+/// Reads a pipe of either kind; a file is a stream behind its magic and some padding.
 pub(super) fn open_pipe(name: String, mut reader: impl BufRead + 'static) -> Result<Opened> {
-    let start = reader
-        .fill_buf()
-        .map_err(|error| cannot_read(&name, error))?;
-    if start.starts_with(FILE_MAGIC) && start.len() >= 8 {
-        reader.consume(8);
-    }
-    let start = reader
-        .fill_buf()
-        .map_err(|error| cannot_read(&name, error))?;
-    check_start(&name, start, MAX_SCHEMA_BYTES)?;
-    open_stream(name, reader)
+    let mut start = Vec::new();
+    let read = (|| {
+        reader.by_ref().take(8).read_to_end(&mut start)?;
+        if start.starts_with(FILE_MAGIC) {
+            skip_padding(&mut reader)?;
+            start.clear();
+            reader.by_ref().take(8).read_to_end(&mut start)?;
+        }
+        Ok(())
+    })();
+    read.map_err(|error| cannot_read(&name, error))?;
+    check_start(&name, &start, MAX_SCHEMA_BYTES)?;
+    open_stream(name, Cursor::new(start).chain(reader))
 }
 
-fn open_stream(name: String, reader: impl BufRead + 'static) -> Result<Opened> {
+fn skip_padding(reader: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        let n_zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+        let more = n_zeros > 0 && n_zeros == buffer.len();
+        reader.consume(n_zeros);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn open_stream(name: String, reader: impl Read + 'static) -> Result<Opened> {
     let reader = StreamReader::try_new(reader, None).map_err(|error| damaged(&name, error))?;
     Ok(Opened {
         schema: reader.schema(),

@@ -9,6 +9,7 @@ use arrow_json::ReaderBuilder;
 use arrow_json::reader::infer_json_schema;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use provender_core::{Error, Result, ValueType, codes};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::text::{Looks, as_text, convert};
 use super::{
@@ -39,7 +40,7 @@ pub(super) fn open(name: String, reader: TextReader, declared: &DeclaredTypes) -
         .help("name them: --schema column:type,..."));
     }
     let mut decoded = infer(&lines.name, &sample, declared)?;
-    let mut times = times_among(&lines.name, &sample, &decoded)?;
+    let mut times = times_among(&sample, &decoded);
     for (index, field) in decoded.iter_mut().enumerate() {
         match declared.get(field.name()) {
             // Times are read as text, by the product's own rules.
@@ -99,6 +100,8 @@ fn infer(name: &str, sample: &VecDeque<Chunk>, declared: &DeclaredTypes) -> Resu
             _ => field.clone(),
         })
         .collect();
+    let order = key_order(sample);
+    fields.sort_by_key(|field| order.iter().position(|key| key == field.name()));
     for (column, value_type) in declared.iter() {
         if !fields.iter().any(|field| field.name() == column) {
             fields.push(Arc::new(value_type.to_field(column)));
@@ -107,8 +110,55 @@ fn infer(name: &str, sample: &VecDeque<Chunk>, declared: &DeclaredTypes) -> Resu
     Ok(fields)
 }
 
+/// The keys of all objects in the order they first appear, which the inference of types loses.
+fn key_order(sample: &VecDeque<Chunk>) -> Vec<String> {
+    let mut order: Vec<String> = Vec::new();
+    for chunk in sample {
+        let mut start = 0;
+        for end in &chunk.ends {
+            // A line that is no object is told when it is read.
+            if let Ok(Keys(keys)) = serde_json::from_slice(&chunk.text[start..*end]) {
+                for key in keys {
+                    if !order.contains(&key) {
+                        order.push(key);
+                    }
+                }
+            }
+            start = *end;
+        }
+    }
+    order
+}
+
+/// The keys of an object, in their order.
+struct Keys(Vec<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
 /// Which columns hold nothing but times, as text.
-fn times_among(name: &str, sample: &VecDeque<Chunk>, fields: &[FieldRef]) -> Result<Vec<bool>> {
+fn times_among(sample: &VecDeque<Chunk>, fields: &[FieldRef]) -> Vec<bool> {
     let mut looks = vec![Looks::default(); fields.len()];
     // A lenient reading: types that were declared otherwise are looked at later.
     let texts: Vec<FieldRef> = fields
@@ -127,8 +177,7 @@ fn times_among(name: &str, sample: &VecDeque<Chunk>, fields: &[FieldRef]) -> Res
             }
         }
     }
-    tracing::debug!(file = name, "looked for times in JSON text");
-    Ok(looks.into_iter().map(Looks::is_time).collect())
+    looks.into_iter().map(Looks::is_time).collect()
 }
 
 /// Lines as they are, each with where it ends.

@@ -94,8 +94,8 @@ async fn csv_faults_are_told_with_their_line() {
         ("", "it is empty, not even a header"),
         ("a,a\n1,2\n", "its header has the column \"a\" twice"),
         (
-            "a,b\n1,2\n\n3\n",
-            "line 4: it has 1 values, the header has 2",
+            "a,b\n1,2\n\"x\ny\",1\n3\n",
+            "line 5: it has 1 values, the header has 2",
         ),
     ] {
         let path = file(&folder, "bad.csv", text);

@@ -61,7 +61,7 @@ fn wrong_usage_exits_with_2() {
     folder
         .run(&["plann"])
         .exits(2)
-        .complains("a similar subcommand exists: 'plan'");
+        .complains("similar subcommands exist: 'explain', 'plan'");
 }
 
 #[test]

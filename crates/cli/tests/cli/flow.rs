@@ -95,7 +95,7 @@ fn definitions_become_a_training_set() {
     let plan = folder.run(&["plan"]).exits(0);
     for line in [
         "project test: changes against an empty registry",
-        "+ entity airport",
+        "+ entity airport\n",
         "+ feature_view airport_weather@1",
         "+ feature_service delay@1",
         "to make, 0 to change, 0 to delete",

@@ -266,7 +266,11 @@ impl Lowering {
     /// keys are not written in any file.
     fn input_keys(&self, name: &str) -> Option<Vec<String>> {
         let mut keys: Vec<String> = Vec::new();
-        for input in self.on_demand_inputs(name).iter().flat_map(|view| &view.inputs) {
+        for input in self
+            .on_demand_inputs(name)
+            .iter()
+            .flat_map(|view| &view.inputs)
+        {
             if let Some(view) = self.definitions.feature_views.get(input) {
                 keys.extend(view.join_keys().iter().map(|key| key.name.clone()));
             } else if !self.definitions.on_demand_feature_views.contains_key(input) {

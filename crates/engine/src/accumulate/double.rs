@@ -11,7 +11,10 @@ pub(super) struct Double {
 
 impl Double {
     pub(super) fn from_f64(value: f64) -> Self {
-        Self { high: value, low: 0.0 }
+        Self {
+            high: value,
+            low: 0.0,
+        }
     }
 
     /// Exact up to 106 bits.
@@ -22,7 +25,10 @@ impl Double {
         if high >= 1.7e38 || high <= -1.7e38 {
             return Self::from_f64(high);
         }
-        Self { high, low: (value - high as i128) as f64 }
+        Self {
+            high,
+            low: (value - high as i128) as f64,
+        }
     }
 
     pub(super) fn to_f64(self) -> f64 {
@@ -41,7 +47,10 @@ impl Double {
     }
 
     pub(super) fn sub(self, other: Self) -> Self {
-        self.add(Self { high: -other.high, low: -other.low })
+        self.add(Self {
+            high: -other.high,
+            low: -other.low,
+        })
     }
 
     pub(super) fn mul(self, other: Self) -> Self {
@@ -50,8 +59,10 @@ impl Double {
             return Self::from_f64(product);
         }
         let error = self.high.mul_add(other.high, -product);
-        let (high, low) =
-            quick_two_sum(product, error + (self.high * other.low + self.low * other.high));
+        let (high, low) = quick_two_sum(
+            product,
+            error + (self.high * other.low + self.low * other.high),
+        );
         Self { high, low }
     }
 
@@ -64,7 +75,9 @@ impl Double {
         let second = rest.high / other.high;
         let rest = rest.sub(other.mul(Self::from_f64(second)));
         let third = rest.high / other.high;
-        Self::from_f64(first).add(Self::from_f64(second)).add(Self::from_f64(third))
+        Self::from_f64(first)
+            .add(Self::from_f64(second))
+            .add(Self::from_f64(third))
     }
 }
 
@@ -87,7 +100,9 @@ mod tests {
     fn digits_beyond_a_float_survive() {
         let sum = [1e16, 1.0, -1e16, 1e-8]
             .into_iter()
-            .fold(Double::default(), |sum, value| sum.add(Double::from_f64(value)));
+            .fold(Double::default(), |sum, value| {
+                sum.add(Double::from_f64(value))
+            });
         assert_eq!(sum.to_f64(), 1.0 + 1e-8);
         let third = Double::from_f64(1.0).div(Double::from_f64(3.0));
         assert_eq!(third.mul(Double::from_f64(3.0)).to_f64(), 1.0);

@@ -56,14 +56,26 @@ impl WindowTree {
                 })?)
             }
         };
-        let output = request.function.result_type(input.as_ref()).ok_or_else(|| {
-            let found = input.as_ref().map_or_else(|| "no column".to_owned(), ToString::to_string);
-            Error::new(
-                &codes::TYPE_MISMATCH,
-                format!("view {view:?}: {} does not apply to {found}", request.function),
-            )
-        })?;
-        let aggregate = Aggregate { function: request.function, input, output };
+        let output = request
+            .function
+            .result_type(input.as_ref())
+            .ok_or_else(|| {
+                let found = input
+                    .as_ref()
+                    .map_or_else(|| "no column".to_owned(), ToString::to_string);
+                Error::new(
+                    &codes::TYPE_MISMATCH,
+                    format!(
+                        "view {view:?}: {} does not apply to {found}",
+                        request.function
+                    ),
+                )
+            })?;
+        let aggregate = Aggregate {
+            function: request.function,
+            input,
+            output,
+        };
         let n_nodes = 2 * index.n_slots();
         Ok(Self {
             column: request.column.clone(),
@@ -108,8 +120,12 @@ impl WindowTree {
                 continue;
             }
             let Some(time) = rows.time(row) else { continue };
-            let Some(from) = TimedRows::known_from(time, as_known) else { continue };
-            let Some(key) = rows.keys.get(row).and_then(|key| index.find(key)) else { continue };
+            let Some(from) = TimedRows::known_from(time, as_known) else {
+                continue;
+            };
+            let Some(key) = rows.keys.get(row).and_then(|key| index.find(key)) else {
+                continue;
+            };
             let slots = index.slots(key);
             let times = index.times(slots.clone());
             let until = time.event.saturating_add(self.window_us);
@@ -120,12 +136,16 @@ impl WindowTree {
             let (mut left, mut right) = (low + n, high + n);
             while left < right {
                 if left % 2 == 1 {
-                    self.grown += self.aggregate.add(&mut self.partials, base + left, &input, row);
+                    self.grown += self
+                        .aggregate
+                        .add(&mut self.partials, base + left, &input, row);
                     left += 1;
                 }
                 if right % 2 == 1 {
                     right -= 1;
-                    self.grown += self.aggregate.add(&mut self.partials, base + right, &input, row);
+                    self.grown += self
+                        .aggregate
+                        .add(&mut self.partials, base + right, &input, row);
                 }
                 left /= 2;
                 right /= 2;
@@ -136,11 +156,16 @@ impl WindowTree {
 
     /// The column in the plain Arrow type of its values (no views, dictionaries or other units).
     fn plain(&self, values: &ArrayRef) -> Result<ArrayRef> {
-        let Some(input) = &self.aggregate.input else { return Ok(values.clone()) };
+        let Some(input) = &self.aggregate.input else {
+            return Ok(values.clone());
+        };
         cast_value(values, input, true).map_err(|failure| {
             Error::new(
                 &codes::CHECKED_CAST,
-                format!("the value {} {} does not fit {input}: {}", failure.value, self.what, failure.reason),
+                format!(
+                    "the value {} {} does not fit {input}: {}",
+                    failure.value, self.what, failure.reason
+                ),
             )
         })
     }
@@ -148,7 +173,8 @@ impl WindowTree {
     /// Takes in what another worker found over the same index.
     pub(crate) fn merge(&mut self, other: &Self) {
         for node in 0..self.n_nodes {
-            self.aggregate.merge(&mut self.partials, node, &other.partials, node);
+            self.aggregate
+                .merge(&mut self.partials, node, &other.partials, node);
         }
         self.grown += other.grown;
     }
@@ -160,8 +186,11 @@ impl WindowTree {
             Partials::DistinctBytes(ref sets) => count_distinct(index, sets),
             _ => self.push_down(index)?,
         };
-        let rows: UInt32Array =
-            index.row_slots().iter().map(|&slot| (slot != NO_SLOT).then_some(slot)).collect();
+        let rows: UInt32Array = index
+            .row_slots()
+            .iter()
+            .map(|&slot| (slot != NO_SLOT).then_some(slot))
+            .collect();
         let per_row = take(&per_slot, &rows, None).map_err(error::arrow)?;
         cast_value(&per_row, &self.output, true).map_err(|failure| {
             Error::new(
@@ -181,8 +210,13 @@ impl WindowTree {
             let slots = index.slots(key);
             let (base, n) = (2 * slots.start, slots.len());
             for parent in 1..n {
-                self.aggregate.merge_within(&mut self.partials, base + parent, base + 2 * parent);
-                self.aggregate.merge_within(&mut self.partials, base + parent, base + 2 * parent + 1);
+                self.aggregate
+                    .merge_within(&mut self.partials, base + parent, base + 2 * parent);
+                self.aggregate.merge_within(
+                    &mut self.partials,
+                    base + parent,
+                    base + 2 * parent + 1,
+                );
             }
             leaves.extend((0..n).map(|leaf| base + n + leaf));
         }

@@ -24,7 +24,14 @@ pub(super) enum Ordinals {
 /// has one number, except that all NaN are one value. Values at nulls are arbitrary.
 pub(super) fn ordinals(column: &ArrayRef, value_type: &ValueType) -> Result<Ordinals> {
     fn integers<T: ArrowPrimitiveType<Native: Into<i128>>>(column: &ArrayRef) -> Ordinals {
-        Ordinals::Numbers(column.as_primitive::<T>().values().iter().map(|&v| v.into()).collect())
+        Ordinals::Numbers(
+            column
+                .as_primitive::<T>()
+                .values()
+                .iter()
+                .map(|&v| v.into())
+                .collect(),
+        )
     }
     Ok(match value_type {
         ValueType::Int8 => integers::<Int8Type>(column),
@@ -38,9 +45,14 @@ pub(super) fn ordinals(column: &ArrayRef, value_type: &ValueType) -> Result<Ordi
         ValueType::Date => integers::<Date32Type>(column),
         ValueType::Timestamp => integers::<TimestampMicrosecondType>(column),
         ValueType::Decimal(..) => integers::<Decimal128Type>(column),
-        ValueType::Bool => {
-            Ordinals::Numbers(column.as_boolean().values().iter().map(i128::from).collect())
-        }
+        ValueType::Bool => Ordinals::Numbers(
+            column
+                .as_boolean()
+                .values()
+                .iter()
+                .map(i128::from)
+                .collect(),
+        ),
         ValueType::Float32 => {
             let values = column.as_primitive::<Float32Type>().values();
             Ordinals::Numbers(values.iter().map(|&v| i128::from(ordinal_f32(v))).collect())
@@ -71,7 +83,9 @@ pub(super) fn from_numbers(
     where
         T: ArrowPrimitiveType<Native: TryFrom<i128>>,
     {
-        numbers.map(|number| number.and_then(|number| T::Native::try_from(number).ok())).collect()
+        numbers
+            .map(|number| number.and_then(|number| T::Native::try_from(number).ok()))
+            .collect()
     }
     Ok(match value_type {
         ValueType::Int8 => Arc::new(integers::<Int8Type>(numbers)),
@@ -98,10 +112,14 @@ pub(super) fn from_numbers(
             Arc::new(builder.finish())
         }
         ValueType::Float32 => Arc::new(
-            numbers.map(|n| n.map(|n| value_f32(n as i32))).collect::<PrimitiveArray<Float32Type>>(),
+            numbers
+                .map(|n| n.map(|n| value_f32(n as i32)))
+                .collect::<PrimitiveArray<Float32Type>>(),
         ),
         ValueType::Float64 => Arc::new(
-            numbers.map(|n| n.map(|n| value_f64(n as i64))).collect::<PrimitiveArray<Float64Type>>(),
+            numbers
+                .map(|n| n.map(|n| value_f64(n as i64)))
+                .collect::<PrimitiveArray<Float64Type>>(),
         ),
         other => return Err(defect(format!("values of type {other} are no numbers"))),
     })
@@ -118,7 +136,8 @@ pub(super) fn from_bytes<'a>(
         return Arc::new(builder.finish());
     }
     let mut builder = StringBuilder::new();
-    values.for_each(|value| builder.append_option(value.map(|value| String::from_utf8_lossy(value))));
+    values
+        .for_each(|value| builder.append_option(value.map(|value| String::from_utf8_lossy(value))));
     Arc::new(builder.finish())
 }
 
@@ -133,7 +152,11 @@ pub(super) fn merge_zeros(number: i128, value_type: &ValueType) -> i128 {
 }
 
 fn ordinal_f64(value: f64) -> i64 {
-    let value = if value.is_nan() { f64::NAN.abs() } else { value };
+    let value = if value.is_nan() {
+        f64::NAN.abs()
+    } else {
+        value
+    };
     let bits = value.to_bits() as i64;
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
@@ -143,7 +166,11 @@ fn value_f64(ordinal: i64) -> f64 {
 }
 
 fn ordinal_f32(value: f32) -> i32 {
-    let value = if value.is_nan() { f32::NAN.abs() } else { value };
+    let value = if value.is_nan() {
+        f32::NAN.abs()
+    } else {
+        value
+    };
     let bits = value.to_bits() as i32;
     bits ^ (((bits >> 31) as u32) >> 1) as i32
 }
@@ -158,15 +185,33 @@ mod tests {
 
     #[test]
     fn floats_keep_their_order_and_bits() {
-        let ascending = [f64::NEG_INFINITY, -1.5, -0.0, 0.0, 1e-300, 2.0, f64::INFINITY, f64::NAN];
+        let ascending = [
+            f64::NEG_INFINITY,
+            -1.5,
+            -0.0,
+            0.0,
+            1e-300,
+            2.0,
+            f64::INFINITY,
+            f64::NAN,
+        ];
         let numbers = ascending.map(ordinal_f64);
-        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] < pair[1]),
+            "{numbers:?}"
+        );
         for value in ascending {
-            assert_eq!(value_f64(ordinal_f64(value)).to_bits(), value.abs().copysign(value).to_bits());
+            assert_eq!(
+                value_f64(ordinal_f64(value)).to_bits(),
+                value.abs().copysign(value).to_bits()
+            );
             let single = value as f32;
             assert_eq!(value_f32(ordinal_f32(single)).to_bits(), single.to_bits());
         }
         assert_eq!(ordinal_f64(-f64::NAN), ordinal_f64(f64::NAN));
-        assert_eq!(merge_zeros(ordinal_f64(-0.0).into(), &ValueType::Float64), 0);
+        assert_eq!(
+            merge_zeros(ordinal_f64(-0.0).into(), &ValueType::Float64),
+            0
+        );
     }
 }

@@ -19,6 +19,9 @@ pub(super) struct Moments {
     n: u64,
     mean: Double,
     squares: Double,
+    /// The sum of NaN and infinite values, which the others would turn into NaN; 0 without any.
+    special: f64,
+    n_special: u64,
 }
 
 /// How often each value occurs.
@@ -71,7 +74,10 @@ pub(super) struct Aggregate {
 
 impl Aggregate {
     fn is_bytes(&self) -> bool {
-        matches!(self.input, Some(ValueType::String | ValueType::Json | ValueType::Binary))
+        matches!(
+            self.input,
+            Some(ValueType::String | ValueType::Json | ValueType::Binary)
+        )
     }
 
     fn is_float(&self) -> bool {
@@ -91,14 +97,20 @@ impl Aggregate {
                 Partials::DistinctBytes(vec![Occurrences::default(); n_nodes])
             }
             F::CountDistinct => Partials::Distinct(vec![Occurrences::default(); n_nodes]),
-            other => return Err(defect(format!("{other} is no window aggregate of partials"))),
+            other => {
+                return Err(defect(format!(
+                    "{other} is no window aggregate of partials"
+                )));
+            }
         })
     }
 
     /// Prepares a column of exactly the input type.
     pub(super) fn read(&self, column: Option<&ArrayRef>) -> Result<Input> {
         use AggregateFunction as F;
-        let (Some(column), Some(value_type)) = (column, &self.input) else { return Ok(Input::Rows) };
+        let (Some(column), Some(value_type)) = (column, &self.input) else {
+            return Ok(Input::Rows);
+        };
         let nulls = column.logical_nulls();
         Ok(match self.function {
             F::Count => Input::NotNull(nulls),
@@ -134,7 +146,13 @@ impl Aggregate {
     }
 
     /// Adds a row's value, which is not null, to a node. Answers how many bytes the node grew by.
-    pub(super) fn add(&self, partials: &mut Partials, node: usize, input: &Input, row: usize) -> usize {
+    pub(super) fn add(
+        &self,
+        partials: &mut Partials,
+        node: usize,
+        input: &Input,
+        row: usize,
+    ) -> usize {
         match (partials, input) {
             (Partials::Count(counts), _) => counts[node] += 1,
             (Partials::SumExact(sums), Input::Exact(values, _)) => {
@@ -182,7 +200,11 @@ impl Aggregate {
     }
 
     fn beats(&self, value: &[u8], held: &[u8]) -> bool {
-        if self.function == AggregateFunction::Min { value < held } else { value > held }
+        if self.function == AggregateFunction::Min {
+            value < held
+        } else {
+            value > held
+        }
     }
 
     /// Merges node `from` of `theirs` into node `to` of `ours`.
@@ -249,12 +271,20 @@ impl Aggregate {
     }
 
     /// The results of nodes, in their order; `what` names the feature in messages.
-    pub(super) fn finish(&self, partials: &Partials, nodes: &[usize], what: &str) -> Result<ArrayRef> {
+    pub(super) fn finish(
+        &self,
+        partials: &Partials,
+        nodes: &[usize],
+        what: &str,
+    ) -> Result<ArrayRef> {
         use AggregateFunction as F;
         let array: ArrayRef = match partials {
-            Partials::Count(counts) => {
-                Arc::new(nodes.iter().map(|&node| Some(counts[node] as i64)).collect::<Int64Array>())
-            }
+            Partials::Count(counts) => Arc::new(
+                nodes
+                    .iter()
+                    .map(|&node| Some(counts[node] as i64))
+                    .collect::<Int64Array>(),
+            ),
             Partials::SumExact(sums) => return self.finish_sums(sums, nodes, what),
             Partials::SumFloat(sums) => Arc::new(
                 nodes
@@ -277,7 +307,13 @@ impl Aggregate {
             }
             Partials::Extreme(extremes) => {
                 let numbers = nodes.iter().map(|&node| {
-                    extremes[node].map(|number| if self.function == F::Min { !number } else { number })
+                    extremes[node].map(|number| {
+                        if self.function == F::Min {
+                            !number
+                        } else {
+                            number
+                        }
+                    })
                 });
                 return ordinal::from_numbers(numbers, &self.output);
             }
@@ -297,7 +333,11 @@ impl Aggregate {
             ValueType::Int64 => i128::from(i64::MAX),
             _ => 10_i128.pow(38) - 1,
         };
-        let least = if self.output == ValueType::Int64 { i128::from(i64::MIN) } else { -limit };
+        let least = if self.output == ValueType::Int64 {
+            i128::from(i64::MIN)
+        } else {
+            -limit
+        };
         let numbers: Vec<Option<i128>> = nodes
             .iter()
             .map(|&node| {
@@ -321,18 +361,36 @@ impl Aggregate {
 
 impl Moments {
     fn of(value: Double) -> Self {
-        Self { n: 1, mean: value, squares: Double::default() }
+        let float = value.to_f64();
+        if float.is_finite() {
+            Self {
+                n: 1,
+                mean: value,
+                ..Self::default()
+            }
+        } else {
+            Self {
+                special: float,
+                n_special: 1,
+                ..Self::default()
+            }
+        }
     }
 
     fn merge(&mut self, other: &Self) {
+        self.special += other.special;
+        self.n_special += other.n_special;
         if other.n == 0 {
             return;
         }
         if self.n == 0 {
-            *self = *other;
+            (self.n, self.mean, self.squares) = (other.n, other.mean, other.squares);
             return;
         }
-        let (ours, theirs) = (Double::from_i128(self.n.into()), Double::from_i128(other.n.into()));
+        let (ours, theirs) = (
+            Double::from_i128(self.n.into()),
+            Double::from_i128(other.n.into()),
+        );
         let all = ours.add(theirs);
         let delta = other.mean.sub(self.mean);
         self.mean = self.mean.add(delta.mul(theirs).div(all));
@@ -344,14 +402,17 @@ impl Moments {
     fn result(&self, deviation: bool, scale: i32) -> Option<f64> {
         let unit = Double::from_i128(10_i128.pow(scale.unsigned_abs()));
         if deviation {
-            if self.n < 2 {
+            if self.n + self.n_special < 2 {
                 return None;
             }
+            if self.n_special > 0 {
+                return Some(f64::NAN);
+            }
             let variance = self.squares.div(Double::from_i128(i128::from(self.n) - 1));
-            return Some(variance.div(unit).div(unit).to_f64().max(0.0).sqrt()).map(|deviation| {
-                // max() drops a NaN, which stands for NaN or infinite values.
-                if variance.to_f64().is_nan() { f64::NAN } else { deviation }
-            });
+            return Some(variance.div(unit).div(unit).to_f64().max(0.0).sqrt());
+        }
+        if self.n_special > 0 {
+            return Some(self.special);
         }
         (self.n > 0).then(|| self.mean.div(unit).to_f64())
     }

@@ -42,7 +42,6 @@ pub(super) fn to_embedding(column: &ArrayRef, size: i32) -> Result<ArrayRef, Cas
         return Ok(Arc::new(list));
     }
     let dense = Dense::new(column)?;
-    let missing = dense.values.logical_nulls();
     let mut indices: Vec<Option<u64>> = Vec::with_capacity(column.len().saturating_mul(width));
     for (row, window) in dense.offsets.windows(2).enumerate() {
         let (start, end) = (index(window[0]), index(window[1]));
@@ -50,16 +49,10 @@ pub(super) fn to_embedding(column: &ArrayRef, size: i32) -> Result<ArrayRef, Cas
             indices.extend(std::iter::repeat_n(None, width));
             continue;
         }
-        let hole = missing
-            .as_ref()
-            .is_some_and(|missing| (start..end).any(|at| missing.is_null(at)));
-        if end - start != width || hole {
+        if end - start != width {
             // A number of an earlier row that does not fit comes first.
             to_embedding(&column.slice(0, row), size)?;
-            let found = match hole {
-                true => "a list with a null inside".to_owned(),
-                false => format!("a list of length {}", end - start),
-            };
+            let found = format!("a list of length {}", end - start);
             return Err(CastFailure::misfit(row, found, &to));
         }
         indices.extend((start as u64..end as u64).map(Some));

@@ -59,7 +59,11 @@ struct ViewState {
 enum Aggregated {
     Tree(Box<WindowTree>),
     /// `last` is a point-in-time join of its own over the rows that are not null.
-    Last { column: String, window_us: i64, winners: Winners },
+    Last {
+        column: String,
+        window_us: i64,
+        winners: Winners,
+    },
 }
 
 /// What a chunk's views are, column by column; values are only put together on demand.
@@ -72,7 +76,12 @@ pub(crate) struct ChunkAnswer {
 }
 
 enum AnswerColumns {
-    Winners { winners: Winners, places: Vec<Option<(u32, u32)>>, features: Vec<FeatureColumn>, view: usize },
+    Winners {
+        winners: Winners,
+        places: Vec<Option<(u32, u32)>>,
+        features: Vec<FeatureColumn>,
+        view: usize,
+    },
     Ready(ArrayRef),
 }
 
@@ -101,14 +110,19 @@ impl Group {
             let times = column(&batch?, TIME)?;
             let times = provender_core::time::to_instants(&times)?;
             for time in times.iter().flatten() {
-                range = Some(range.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
+                range =
+                    Some(range.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
             }
         }
         let mut feeds: Vec<GroupFeed> = Vec::new();
         for (number, view) in self.views.iter().enumerate() {
             let known = feeds.iter_mut().find(|feed| {
                 feed.source == view.source
-                    && feed.keys.iter().zip(&view.keys).all(|(a, b)| a.column == b.column)
+                    && feed
+                        .keys
+                        .iter()
+                        .zip(&view.keys)
+                        .all(|(a, b)| a.column == b.column)
             });
             match known {
                 Some(feed) => feed.views.push(number),
@@ -121,13 +135,24 @@ impl Group {
             }
         }
         for feed in &mut feeds {
-            let views: Vec<&ViewJoin> = feed.views.iter().map(|&number| &self.views[number]).collect();
-            let features = views.iter().flat_map(|view| view.features.iter().map(|f| f.column.as_str()));
-            let aggregated =
-                views.iter().flat_map(|view| view.aggregations.iter().filter_map(|a| a.column.as_deref()));
+            let views: Vec<&ViewJoin> = feed
+                .views
+                .iter()
+                .map(|&number| &self.views[number])
+                .collect();
+            let features = views
+                .iter()
+                .flat_map(|view| view.features.iter().map(|f| f.column.as_str()));
+            let aggregated = views
+                .iter()
+                .flat_map(|view| view.aggregations.iter().filter_map(|a| a.column.as_deref()));
             let columns = columns_of(&feed.source, &feed.keys, features.chain(aggregated));
             let (low, high) = range.unwrap_or((i64::MAX, i64::MIN));
-            let reach = views.iter().map(|view| reach(view)).reduce(|a, b| Some(a?.max(b?))).flatten();
+            let reach = views
+                .iter()
+                .map(|view| reach(view))
+                .reduce(|a, b| Some(a?.max(b?)))
+                .flatten();
             let event = ColumnRange {
                 column: feed.source.timestamp.clone(),
                 min_us: reach.map(|reach| low.saturating_sub(reach)),
@@ -142,7 +167,11 @@ impl Group {
     ///
     /// # Errors
     /// `P904` if it does not fit the memory limit; a smaller chunk may.
-    pub(crate) async fn answer(&self, feeds: &[GroupFeed], rows: &RecordBatch) -> Result<ChunkAnswer> {
+    pub(crate) async fn answer(
+        &self,
+        feeds: &[GroupFeed],
+        rows: &RecordBatch,
+    ) -> Result<ChunkAnswer> {
         let index = Arc::new(SpineIndex::new(&self.keys, rows)?);
         let mut columns: Vec<Vec<AnswerColumns>> = self.views.iter().map(|_| Vec::new()).collect();
         for feed in feeds {
@@ -150,11 +179,16 @@ impl Group {
                 columns[number] = answer;
             }
         }
-        let index = Arc::try_unwrap(index).map_err(|_| error::defect("a worker outlived its chunk"))?;
+        let index =
+            Arc::try_unwrap(index).map_err(|_| error::defect("a worker outlived its chunk"))?;
         Ok(ChunkAnswer {
             schema: answer_schema(&self.views),
             views: self.views.clone(),
-            keys: self.keys.iter().map(|key| column(rows, &key.spine)).collect::<Result<_>>()?,
+            keys: self
+                .keys
+                .iter()
+                .map(|key| column(rows, &key.spine))
+                .collect::<Result<_>>()?,
             index,
             columns: columns.into_iter().flatten().collect(),
         })
@@ -169,16 +203,26 @@ impl Group {
         let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
         let schema = match streams.first() {
             Some(stream) => stream.schema.clone(),
-            None => return Err(Error::new(&codes::PROVIDER_CONTRACT, "a scan answered no stream")),
+            None => {
+                return Err(Error::new(
+                    &codes::PROVIDER_CONTRACT,
+                    "a scan answered no stream",
+                ));
+            }
         };
-        let mut shares: Vec<Vec<(usize, BatchStream)>> = (0..n_workers).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<(usize, BatchStream)>> =
+            (0..n_workers).map(|_| Vec::new()).collect();
         for (number, stream) in streams.into_iter().enumerate() {
             shares[number % n_workers].push((number, stream));
         }
         let budget = (self.memory_limit / n_workers as u64).saturating_sub(index.memory() as u64);
         let mut workers = JoinSet::new();
         for (number, share) in shares.into_iter().enumerate() {
-            let views = feed.views.iter().map(|&view| self.views[view].clone()).collect();
+            let views = feed
+                .views
+                .iter()
+                .map(|&view| self.views[view].clone())
+                .collect();
             let worker = Worker {
                 cx: self.cx.clone(),
                 reader: RowReader::new(&feed.source, &feed.keys, &schema)?,
@@ -192,7 +236,8 @@ impl Group {
         }
         let mut answers: Vec<Option<Vec<ViewState>>> = (0..n_workers).map(|_| None).collect();
         while let Some(ended) = workers.join_next().await {
-            let (number, states) = ended.map_err(|e| error::defect(format!("a worker failed: {e}")))?;
+            let (number, states) =
+                ended.map_err(|e| error::defect(format!("a worker failed: {e}")))?;
             answers[number] = Some(states?);
         }
         // In the workers' order, not in the order in which they ended.
@@ -222,7 +267,11 @@ fn reach(view: &ViewJoin) -> Option<i64> {
         return view.ttl_us;
     }
     let windows = view.aggregations.iter().map(|a| a.window_us).max()?;
-    if view.features.is_empty() { Some(windows) } else { Some(windows.max(view.ttl_us?)) }
+    if view.features.is_empty() {
+        Some(windows)
+    } else {
+        Some(windows.max(view.ttl_us?))
+    }
 }
 
 struct Worker {
@@ -265,7 +314,10 @@ fn over_limit(views: &[ViewJoin]) -> Error {
     let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
     Error::new(
         &codes::MEMORY_LIMIT,
-        format!("the join of {} does not fit the memory limit", names.join(", ")),
+        format!(
+            "the join of {} does not fit the memory limit",
+            names.join(", ")
+        ),
     )
     .help("raise limits.memory in provender.yaml")
 }
@@ -274,13 +326,20 @@ impl ViewState {
     fn new(view: &ViewJoin, schema: &SchemaRef, index: &SpineIndex) -> Result<Self> {
         let with_ties = !view.source.tie_breakers.is_empty();
         let winners = |columns: Vec<String>| -> Result<Winners> {
-            let types = columns.iter().map(|name| column_type(schema, name)).collect::<Result<_>>()?;
+            let types = columns
+                .iter()
+                .map(|name| column_type(schema, name))
+                .collect::<Result<_>>()?;
             Ok(Winners::new(index.n_slots(), columns, types, with_ties))
         };
         let mut columns: Vec<String> = view.features.iter().map(|f| f.column.clone()).collect();
         columns.sort();
         columns.dedup();
-        let features = if view.features.is_empty() { None } else { Some(winners(columns)?) };
+        let features = if view.features.is_empty() {
+            None
+        } else {
+            Some(winners(columns)?)
+        };
         let aggregations = view
             .aggregations
             .iter()
@@ -294,7 +353,10 @@ impl ViewState {
                     .map(|tree| Aggregated::Tree(Box::new(tree))),
             })
             .collect::<Result<_>>()?;
-        Ok(Self { features, aggregations })
+        Ok(Self {
+            features,
+            aggregations,
+        })
     }
 
     fn consume(
@@ -310,7 +372,11 @@ impl ViewState {
         for aggregated in &mut self.aggregations {
             match aggregated {
                 Aggregated::Tree(tree) => tree.consume(index, rows, batch, as_known)?,
-                Aggregated::Last { column: name, winners, .. } => {
+                Aggregated::Last {
+                    column: name,
+                    winners,
+                    ..
+                } => {
                     let nulls = column(batch, name)?.logical_nulls();
                     offer_batch(winners, index, rows, batch, as_known, nulls.as_ref())?;
                 }
@@ -337,24 +403,40 @@ impl ViewState {
                 (Aggregated::Tree(ours), Aggregated::Tree(theirs)) => ours.merge(&theirs),
                 (
                     Aggregated::Last { winners: ours, .. },
-                    Aggregated::Last { winners: theirs, .. },
+                    Aggregated::Last {
+                        winners: theirs, ..
+                    },
                 ) => ours.merge(theirs),
                 _ => {}
             }
         }
     }
 
-    fn finish(self, number: usize, view: &ViewJoin, index: &SpineIndex) -> Result<Vec<AnswerColumns>> {
+    fn finish(
+        self,
+        number: usize,
+        view: &ViewJoin,
+        index: &SpineIndex,
+    ) -> Result<Vec<AnswerColumns>> {
         let mut columns = Vec::new();
         if let Some(winners) = self.features {
             let places = winners.carry(index, view.ttl_us);
             let features = view.features.clone();
-            columns.push(AnswerColumns::Winners { winners, places, features, view: number });
+            columns.push(AnswerColumns::Winners {
+                winners,
+                places,
+                features,
+                view: number,
+            });
         }
         for (aggregated, request) in self.aggregations.into_iter().zip(&view.aggregations) {
             columns.push(match aggregated {
                 Aggregated::Tree(tree) => AnswerColumns::Ready(tree.finish(index)?),
-                Aggregated::Last { column, window_us, winners } => {
+                Aggregated::Last {
+                    column,
+                    window_us,
+                    winners,
+                } => {
                     let places = winners.carry(index, Some(window_us - 1));
                     let feature = FeatureColumn {
                         column,
@@ -362,7 +444,12 @@ impl ViewState {
                         value_type: request.value_type.clone(),
                         checked: true,
                     };
-                    AnswerColumns::Winners { winners, places, features: vec![feature], view: number }
+                    AnswerColumns::Winners {
+                        winners,
+                        places,
+                        features: vec![feature],
+                        view: number,
+                    }
                 }
             });
         }
@@ -383,7 +470,12 @@ impl ChunkAnswer {
         for columns in &self.columns {
             match columns {
                 AnswerColumns::Ready(array) => arrays.push(array.slice(start, n_rows)),
-                AnswerColumns::Winners { winners, places, features, view } => {
+                AnswerColumns::Winners {
+                    winners,
+                    places,
+                    features,
+                    view,
+                } => {
                     let values = winners.gather(row_places(slots, places))?;
                     for feature in features {
                         let value = winners.value_of(&values, &feature.column)?;
@@ -393,10 +485,17 @@ impl ChunkAnswer {
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
-        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(error::arrow)
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(error::arrow)
     }
 
-    fn cast(&self, value: &ArrayRef, feature: &FeatureColumn, view: usize, start: usize) -> Result<ArrayRef> {
+    fn cast(
+        &self,
+        value: &ArrayRef,
+        feature: &FeatureColumn,
+        view: usize,
+        start: usize,
+    ) -> Result<ArrayRef> {
         cast_value(value, &feature.value_type, feature.checked).map_err(|failure| {
             let view = &self.views[view].name;
             let key = self.describe_key(start + failure.row);
@@ -423,6 +522,10 @@ impl ChunkAnswer {
                 Err(_) => "?".to_owned(),
             })
             .collect();
-        if parts.is_empty() { "(none)".to_owned() } else { parts.join(", ") }
+        if parts.is_empty() {
+            "(none)".to_owned()
+        } else {
+            parts.join(", ")
+        }
     }
 }

@@ -28,7 +28,12 @@ impl Part {
         let mut stream = spilled.stream();
         Ok(match next_batch(&mut stream).await? {
             None => None,
-            Some((batch, numbers)) => Some(Self { stream, batch, numbers, next: 0 }),
+            Some((batch, numbers)) => Some(Self {
+                stream,
+                batch,
+                numbers,
+                next: 0,
+            }),
         })
     }
 }
@@ -86,8 +91,10 @@ pub(super) fn merge_by_row(schema: SchemaRef, parts: Vec<Spilled>) -> BatchStrea
 fn gather(schema: &SchemaRef, open: &[Part], picked: &[(usize, usize)]) -> Result<RecordBatch> {
     let columns = (0..schema.fields().len())
         .map(|i| {
-            let arrays: Vec<&dyn Array> =
-                open.iter().map(|part| part.batch.column(i + 1).as_ref()).collect();
+            let arrays: Vec<&dyn Array> = open
+                .iter()
+                .map(|part| part.batch.column(i + 1).as_ref())
+                .collect();
             interleave(&arrays, picked).map_err(error::arrow)
         })
         .collect::<Result<Vec<_>>>()?;

@@ -76,8 +76,10 @@ pub(crate) async fn split_rows(
         while let Some(batch) = stream.batches.next().await {
             cx.check()?;
             let batch = batch?;
-            let columns: Vec<ArrayRef> =
-                names.iter().map(|name| column(&batch, name)).collect::<Result<_>>()?;
+            let columns: Vec<ArrayRef> = names
+                .iter()
+                .map(|name| column(&batch, name))
+                .collect::<Result<_>>()?;
             let encoded = encoder.encode(&names, &columns)?;
             let mut places: Vec<Vec<u32>> = vec![Vec::new(); buffers.len()];
             for row in 0..batch.num_rows() {
@@ -90,7 +92,9 @@ pub(crate) async fn split_rows(
             for (rows, buffer) in places.into_iter().zip(buffers.iter_mut()) {
                 if !rows.is_empty() {
                     let rows = UInt32Array::from(rows);
-                    buffer.push(take_record_batch(&batch, &rows).map_err(error::arrow)?).await?;
+                    buffer
+                        .push(take_record_batch(&batch, &rows).map_err(error::arrow)?)
+                        .await?;
                 }
             }
         }
@@ -105,9 +109,12 @@ async fn split(
     n: usize,
     keep_null: bool,
 ) -> Result<Vec<Spilled>> {
-    let schema = streams.first().map_or_else(|| Arc::new(Schema::empty()), |s| s.schema.clone());
-    let mut buffers: Vec<SpillBuffer> =
-        (0..n).map(|_| SpillBuffer::with_memory(&group.resources, schema.clone(), 0)).collect();
+    let schema = streams
+        .first()
+        .map_or_else(|| Arc::new(Schema::empty()), |s| s.schema.clone());
+    let mut buffers: Vec<SpillBuffer> = (0..n)
+        .map(|_| SpillBuffer::with_memory(&group.resources, schema.clone(), 0))
+        .collect();
     split_rows(&group.cx, keys, streams, &mut buffers, 0, keep_null).await?;
     buffers.into_iter().map(SpillBuffer::finish).collect()
 }

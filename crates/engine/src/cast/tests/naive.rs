@@ -272,7 +272,7 @@ pub(super) fn naive(value: &Scalar, to: &ValueType) -> Option<Scalar> {
                 .collect::<Option<_>>()?,
         ),
         (Scalar::List(items), ValueType::Embedding(size)) => {
-            if items.len() != *size as usize || items.contains(&Scalar::Null) {
+            if items.len() != *size as usize {
                 return None;
             }
             let float = |value| naive(value, &ValueType::Float32);

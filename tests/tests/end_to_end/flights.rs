@@ -1,0 +1,86 @@
+//! All departures of New York 2013, from raw tables to a training set.
+
+use std::fs;
+use std::path::Path;
+
+use crate::product::{provender, python, repository};
+
+/// A copy of the example without anything it produced.
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let example = repository().join("examples/nyc-flights");
+    fs::copy(
+        example.join("provender.yaml"),
+        folder.path().join("provender.yaml"),
+    )
+    .unwrap();
+    fs::create_dir(folder.path().join("features")).unwrap();
+    for file in fs::read_dir(example.join("features")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(
+            file.path(),
+            folder.path().join("features").join(file.file_name()),
+        )
+        .unwrap();
+    }
+    for table in ["weather", "airports", "planes", "flights"] {
+        let raw = example.join(format!("raw/{table}.parquet"));
+        provender(folder.path(), ["import", table, raw.to_str().unwrap()]);
+    }
+    folder
+}
+
+fn train(project: &Path, out: &Path, options: &[&str]) {
+    let spine = repository().join("examples/nyc-flights/raw/flights.parquet");
+    let mut args = vec![
+        "historical",
+        "--service",
+        "departure_delay",
+        "--timestamp",
+        "time_hour",
+    ];
+    args.extend([
+        "--spine",
+        spine.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    args.extend(options);
+    provender(project, args);
+}
+
+#[test]
+fn training_set_of_all_departures_equals_an_independent_computation() {
+    let project = project();
+    let plan = provender(project.path(), ["plan"]);
+    assert!(
+        plan.contains("+ feature_service departure_delay@1"),
+        "{plan}"
+    );
+    provender(project.path(), ["apply", "--yes"]);
+    assert!(provender(project.path(), ["plan"]).contains("no changes"));
+
+    let out = project.path().join("training.parquet");
+    train(project.path(), &out, &[]);
+    let raw = repository().join("examples/nyc-flights/raw");
+    if let Some(verdict) = python("check_flights.py", [&raw, &out]) {
+        assert!(
+            verdict.starts_with("336776 rows x 38 columns agree"),
+            "{verdict}"
+        );
+        println!("{verdict}");
+    }
+
+    // The same again under a memory limit that makes both sides spill.
+    let config = project.path().join("provender.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}limits: {{memory: 48MiB}}\n")).unwrap();
+    let spilled = project.path().join("spilled.parquet");
+    train(project.path(), &spilled, &[]);
+    if let Some(verdict) = python("check_flights.py", [&raw, &spilled]) {
+        assert!(
+            verdict.starts_with("336776 rows x 38 columns agree"),
+            "{verdict}"
+        );
+    }
+}

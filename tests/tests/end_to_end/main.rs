@@ -1,0 +1,10 @@
+//! The product from outside: the command line on real data, checked by an independent engine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+mod flights;
+mod product;
