@@ -5,7 +5,8 @@ set -euo pipefail
 
 need cc gcc cargo cargo
 say "building (the first time on a machine takes about a quarter of an hour, later seconds)"
-cargo build --locked --quiet -p provender-cli
+# The whole workspace is selected, as in the tests, so that both share one build of the dependencies.
+cargo build --locked --quiet --workspace --bin provender
 provender="$CARGO_TARGET_DIR/debug/provender"
 
 cd examples/nyc-flights

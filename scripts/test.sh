@@ -11,4 +11,11 @@ need_python
 # With CI set, a test that lacks a server or a foreign client fails instead of skipping.
 export CI="${CI:-true}"
 say "testing"
-cargo test --locked --workspace --quiet "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+# One line over all test programs.
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored; exit passed == 0 }' "$log" || status=1
+exit "$status"

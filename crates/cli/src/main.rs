@@ -63,9 +63,13 @@ fn print_help(error: &clap::Error) -> ExitCode {
     ExitCode::from(if wrong { USAGE } else { DONE })
 }
 
+/// What is logged unless `PROVENDER_LOG` says otherwise. Delta's own warnings repeat what fails
+/// anyway, and that is told as an error.
+const DEFAULT_LOG: &str = "warn,deltalake_core=error";
+
 fn log_to_stderr() {
     let filter =
-        EnvFilter::try_from_env("PROVENDER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+        EnvFilter::try_from_env("PROVENDER_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -58,7 +58,7 @@ fn training_set_of_all_departures_equals_an_independent_computation() {
         "{plan}"
     );
     provender(project.path(), ["apply", "--yes"]);
-    assert!(provender(project.path(), ["plan"]).contains("no changes"));
+    assert!(provender(project.path(), ["plan"]).contains("nothing to change"));
 
     let out = project.path().join("training.parquet");
     train(project.path(), &out, &[]);

@@ -26,7 +26,7 @@ struct State {
     writer: Box<dyn Write + Send>,
     name: String,
     /// The first failure, since formats' writers wrap it beyond recognition.
-    failed: Option<ErrorKind>,
+    failed: Option<(ErrorKind, String)>,
     unfinished: Option<Unfinished>,
 }
 
@@ -123,8 +123,8 @@ impl Target {
     /// that the rows cannot be written in the format.
     pub(super) fn failure(&self, error: &dyn fmt::Display) -> Failure {
         let state = self.state();
-        match state.failed {
-            Some(kind) => failure(&state.name, kind, error),
+        match &state.failed {
+            Some((kind, own)) => failure(&state.name, *kind, own),
             None => Failure::from(
                 Error::new(
                     &codes::UNSUPPORTED,
@@ -155,7 +155,8 @@ impl State {
         if let Err(error) = &result
             && error.kind() != ErrorKind::Interrupted
         {
-            self.failed.get_or_insert(error.kind());
+            self.failed
+                .get_or_insert_with(|| (error.kind(), error.to_string()));
         }
         result
     }

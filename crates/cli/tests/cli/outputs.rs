@@ -180,16 +180,46 @@ fn a_reader_that_goes_away_is_no_error_to_speak_of() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_size_limit_is_an_error_and_no_kill() {
+    let folder = applied();
+    let mut spine = "origin,event_timestamp,note\n".to_owned();
+    for row in 0..20_000 {
+        spine.push_str(&format!("JFK,2013-01-01T05:00:00Z,note {row}\n"));
+    }
+    folder.file("spine.csv", spine);
+    let before = folder.entries();
+    let output = std::process::Command::new("sh")
+        .current_dir(folder.path())
+        .args(["-c", "ulimit -f 64; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_provender"))
+        .args(with(&["--out", "train.csv"]))
+        .output()
+        .unwrap();
+    Ran::of(&output)
+        .exits(1)
+        .complains("error[P901]: there is no space left to write train.csv: File too large");
+    assert_eq!(folder.entries(), before);
+}
+
 #[test]
 fn verbose_adds_causes() {
     let folder = Folder::new();
     folder.file(
         "provender.yaml",
-        "project: p\nregistry: {type: sqlite, path: /proc/nowhere/r.db}\n",
+        "registry: {type: sqlite, path: /proc/nowhere/r.db}\n",
     );
-    let quiet = folder.run(&["list"]).exits(1);
+    let quiet = folder.run(&["list"]).exits(1).complains("error[P");
     assert!(!quiet.stderr.contains("caused by"), "{quiet:?}");
-    folder.run(&["-v", "list"]).exits(1);
+    assert!(
+        quiet.stderr.ends_with("(-v shows the cause)\n"),
+        "{quiet:?}"
+    );
+    folder
+        .run(&["-v", "list"])
+        .exits(1)
+        .complains("  caused by: ");
 }
 
 #[cfg(unix)]
