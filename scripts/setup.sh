@@ -36,6 +36,11 @@ need_python() {
   local wanted=tests/requirements.txt stamp="$PROVENDER_VENV/requirements.txt"
   if ! cmp -s "$wanted" "$stamp"; then
     say "installing Python packages"
+    # Debian's own Python has no venv until its package is there.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || {
+      as_root apt-get update -qq
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+    }
     python3 -m venv "$PROVENDER_VENV"
     "$PROVENDER_VENV/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
     cp "$wanted" "$stamp"

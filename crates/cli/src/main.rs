@@ -49,15 +49,12 @@ fn main() -> ExitCode {
 /// Prints help, the version, or what is wrong with the arguments.
 fn print_help(error: &clap::Error) -> ExitCode {
     let wrong = error.use_stderr();
-    if let Err(unwritten) = error.print()
+    // Buffered bytes that do not fit are noticed no later than at the flush.
+    let written = error.print().and_then(|()| std::io::stdout().flush());
+    if let Err(unwritten) = written
         && unwritten.kind() != std::io::ErrorKind::BrokenPipe
     {
         say(&format!("cannot write: {unwritten}"));
-        return ExitCode::from(errors::FAILED);
-    }
-    // Buffered bytes that do not fit are noticed no later than here.
-    if !wrong && let Err(unwritten) = std::io::stdout().flush() {
-        say(&format!("cannot write standard output: {unwritten}"));
         return ExitCode::from(errors::FAILED);
     }
     ExitCode::from(if wrong { USAGE } else { DONE })

@@ -98,7 +98,7 @@ fn text(plan: &Plan, colours: bool) -> String {
             text.push_str(&format!("    {}\n", detail(change)));
         }
         for sentence in &entry.breaks {
-            text.push_str(&paint("1;31", format!("  ! breaks {sentence}")));
+            text.push_str(&paint("1;31", format!("  ! breaks: {sentence}")));
         }
     }
     text.push('\n');
@@ -149,7 +149,7 @@ fn summary(plan: &Plan) -> String {
     );
     let broken: usize = plan.entries.iter().map(|entry| entry.breaks.len()).sum();
     if broken > 0 {
-        line.push_str(&format!("; {} a service", plural(broken as u64, "break")));
+        line.push_str(&format!("; {} of services", plural(broken as u64, "break")));
     }
     line.push('\n');
     line

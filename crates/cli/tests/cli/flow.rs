@@ -215,8 +215,8 @@ fn breaking_changes_are_marked() {
     folder
         .run(&["plan"])
         .exits(0)
-        .says("  ! breaks ")
-        .says("wind_speed");
+        .says("  ! breaks: service delay loses column wind_speed")
+        .says("1 break of services");
 }
 
 #[test]

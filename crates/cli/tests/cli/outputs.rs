@@ -178,6 +178,15 @@ fn a_reader_that_goes_away_is_no_error_to_speak_of() {
         assert_eq!(ran.code, 141, "{ran:?}");
         assert!(ran.stderr.is_empty(), "{ran:?}");
     }
+    let mut help = folder
+        .command(&["historical", "--help"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(help.stdout.take());
+    let ran = Ran::of(&help.wait_with_output().unwrap());
+    assert!(ran.stderr.is_empty(), "{ran:?}");
 }
 
 #[cfg(unix)]

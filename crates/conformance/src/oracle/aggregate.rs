@@ -64,10 +64,7 @@ pub(crate) fn aggregate(
                 .copied()
                 .filter(|value| order(value, best).is_eq());
             Ok(Expected::AnyOf(
-                equals
-                    .chain(&plain)
-                    .map(|value| output(value))
-                    .collect::<Result<_, _>>()?,
+                equals.chain(&plain).map(output).collect::<Result<_, _>>()?,
             ))
         }
         AggregateFunction::Last => {

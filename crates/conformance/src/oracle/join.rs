@@ -161,8 +161,11 @@ fn check_view(view: &ViewJoin, expected: &ExpectedView, got: &[Value]) -> Result
     Ok(())
 }
 
+/// The keys and the time of a spine row.
+type Asked = (Vec<Value>, Option<i64>);
+
 /// The view's keys and the time of every spine row.
-fn asked(view: &ViewJoin, spine: &SpineTable) -> Result<Vec<(Vec<Value>, Option<i64>)>, String> {
+fn asked(view: &ViewJoin, spine: &SpineTable) -> Result<Vec<Asked>, String> {
     let mut asked = Vec::new();
     for batch in &spine.table.batches {
         for row in 0..batch.num_rows() {

@@ -184,9 +184,8 @@ impl Aggregate {
                 }
             }
             (Partials::Distinct(sets), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                if sets[node].insert(values[row], 1).is_none() {
-                    return 40;
-                }
+                let is_new = sets[node].insert(values[row], 1).is_none();
+                return if is_new { 40 } else { 0 };
             }
             (Partials::DistinctBytes(sets), Input::Ordinal(Ordinals::Bytes(column), _)) => {
                 let value = ordinal::bytes(column, row);
@@ -224,10 +223,10 @@ impl Aggregate {
                 ours[to] = ours[to].max(theirs[from]);
             }
             (Partials::ExtremeBytes(ours), Partials::ExtremeBytes(theirs)) => {
-                if let Some(value) = &theirs[from] {
-                    if ours[to].as_ref().is_none_or(|held| self.beats(value, held)) {
-                        ours[to] = Some(value.clone());
-                    }
+                if let Some(value) = &theirs[from]
+                    && ours[to].as_ref().is_none_or(|held| self.beats(value, held))
+                {
+                    ours[to] = Some(value.clone());
                 }
             }
             (Partials::Distinct(ours), Partials::Distinct(theirs)) => {
@@ -259,10 +258,10 @@ impl Aggregate {
             Partials::Extreme(extremes) => extremes[to] = extremes[to].max(extremes[from]),
             Partials::ExtremeBytes(extremes) => {
                 let (head, tail) = extremes.split_at_mut(to);
-                if let (Some(value), Some(held)) = (&head[from], tail.first_mut()) {
-                    if held.as_ref().is_none_or(|held| self.beats(value, held)) {
-                        *held = Some(value.clone());
-                    }
+                if let (Some(value), Some(held)) = (&head[from], tail.first_mut())
+                    && held.as_ref().is_none_or(|held| self.beats(value, held))
+                {
+                    *held = Some(value.clone());
                 }
             }
             // Sets are not pushed down but counted on a walk.

@@ -147,7 +147,7 @@ fn unpacked(column: &ArrayRef) -> Result<ArrayRef, CastFailure> {
 }
 
 fn instants(column: &ArrayRef) -> Result<TimestampMicrosecondArray, CastFailure> {
-    to_instants(column.as_ref()).or_else(|_| {
+    to_instants(column.as_ref()).map_err(|_| {
         let bad =
             |row: &usize| column.is_valid(*row) && to_instants(&column.slice(*row, 1)).is_err();
         let row = (0..column.len()).find(bad).unwrap_or_default();
@@ -161,11 +161,7 @@ fn instants(column: &ArrayRef) -> Result<TimestampMicrosecondArray, CastFailure>
                     .unwrap_or_default()
             }
         };
-        Err(CastFailure::at(
-            row,
-            raw,
-            "is beyond the range of microseconds in 64 bits",
-        ))
+        CastFailure::at(row, raw, "is beyond the range of microseconds in 64 bits")
     })
 }
 

@@ -62,7 +62,7 @@ enum Aggregated {
     Last {
         column: String,
         window_us: i64,
-        winners: Winners,
+        winners: Box<Winners>,
     },
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct ChunkAnswer {
 
 enum AnswerColumns {
     Winners {
-        winners: Winners,
+        winners: Box<Winners>,
         places: Vec<Option<(u32, u32)>>,
         features: Vec<FeatureColumn>,
         view: usize,
@@ -347,7 +347,7 @@ impl ViewState {
                 (Some(column), AggregateFunction::Last) => Ok(Aggregated::Last {
                     column: column.clone(),
                     window_us: request.window_us,
-                    winners: winners(vec![column.clone()])?,
+                    winners: Box::new(winners(vec![column.clone()])?),
                 }),
                 _ => WindowTree::new(&view.name, request, schema, index)
                     .map(|tree| Aggregated::Tree(Box::new(tree))),
@@ -406,7 +406,7 @@ impl ViewState {
                     Aggregated::Last {
                         winners: theirs, ..
                     },
-                ) => ours.merge(theirs),
+                ) => ours.merge(*theirs),
                 _ => {}
             }
         }
@@ -423,7 +423,7 @@ impl ViewState {
             let places = winners.carry(index, view.ttl_us);
             let features = view.features.clone();
             columns.push(AnswerColumns::Winners {
-                winners,
+                winners: Box::new(winners),
                 places,
                 features,
                 view: number,

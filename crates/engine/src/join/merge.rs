@@ -26,15 +26,13 @@ struct Part {
 impl Part {
     async fn open(spilled: &Spilled) -> Result<Option<Self>> {
         let mut stream = spilled.stream();
-        Ok(match next_batch(&mut stream).await? {
-            None => None,
-            Some((batch, numbers)) => Some(Self {
-                stream,
-                batch,
-                numbers,
-                next: 0,
-            }),
-        })
+        let first = next_batch(&mut stream).await?;
+        Ok(first.map(|(batch, numbers)| Self {
+            stream,
+            batch,
+            numbers,
+            next: 0,
+        }))
     }
 }
 
