@@ -3,7 +3,8 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-need cc gcc cargo cargo
+need cc gcc
+need_rust
 say "building (the first time on a machine takes about a quarter of an hour, later seconds)"
 # The whole workspace is selected, as in the tests, so that both share one build of the dependencies.
 cargo build --locked --quiet --workspace --bin provender

@@ -30,6 +30,14 @@ need() {
   fi
 }
 
+# The Rust toolchain, which Debian's own package is too old for.
+need_rust() {
+  command -v cargo >/dev/null || {
+    printf 'Rust 1.95 or newer is required; https://rustup.rs installs it\n' >&2
+    return 1
+  }
+}
+
 # A Python environment with the foreign clients and independent engines that tests use.
 need_python() {
   export PROVENDER_VENV="${PROVENDER_VENV:-$cache/venv}"

@@ -23,6 +23,8 @@ OURS = "provender"
 OURS_DELTA = "provender_delta"
 # States the rules word by word: if it disagrees with us, one of us is wrong.
 JUDGE = "duckdb_range"
+# The verdict on an answer without a fault.
+RIGHT = "0"
 N_STARTS = 20
 # From this share of the cores on, other processes make a run's wall time doubtful.
 NOISE = 0.1
@@ -162,9 +164,9 @@ class Bench:
                     answers[engine] = out
             if OURS not in answers:
                 sys.exit(f"{OURS}: {self.runs[OURS][-1].failure}\n{self.runs[OURS][-1].messages}")
+            # Ours with itself as well, which shows labels without a row.
             for engine, out in answers.items():
-                if engine != OURS:
-                    self.compare(number, engine, answers[OURS], out)
+                self.compare(number, engine, answers[OURS], out)
             for out in answers.values():
                 os.remove(out)
 
@@ -251,23 +253,20 @@ class Bench:
         print(f" (medians of {N_STARTS}); import {self.given.rows / imported.wall_s:,.0f} rows/s")
         self.tell_noise()
         self.record("starts", **starts, import_s=imported.wall_s)
-        judged = sum(wrong_rows(verdict) for verdict in self.verdicts.get(JUDGE, []))
-        deltas = sum(wrong_rows(verdict) for verdict in self.verdicts[OURS_DELTA])
-        if judged:
-            print(f"{JUDGE} and {OURS} disagree: one of them is wrong, find out before you trust a figure")
-        if deltas:
-            print(f"{OURS} and {OURS_DELTA} disagree: this is a defect")
-        return not judged and not deltas and not any(run.failure for run in self.runs[OURS_DELTA])
+        is_right = True
+        for engine in (OURS, OURS_DELTA, JUDGE):
+            if engine in self.runs and self.wrong(engine) != RIGHT:
+                is_right = False
+                print(f"{engine}: {self.wrong(engine)}. Find out who is wrong before you trust a figure.")
+        return is_right
 
     def wrong(self, engine):
         """The verdict in words, of the round that went worst."""
-        if engine == OURS:
-            return "(reference)"
         if not self.verdicts[engine] or any("failure" in verdict for verdict in self.verdicts[engine]):
             return "not compared"
         worst = max(self.verdicts[engine], key=wrong_rows)
         if not wrong_rows(worst):
-            return "0"
+            return RIGHT
         parts = [f"{worst['n_missing']:,} missing", f"{worst['n_differing']:,} differ"]
         if worst["n_surplus"]:
             parts.append(f"{worst['n_surplus']:,} surplus")

@@ -36,6 +36,9 @@ macro_rules! on_both {
 }
 
 on_both! {
+    conformance:
+        every_rule_of_the_kit_holds,
+        rules_hold_for_two_who_share_a_database;
     commits:
         empty_registry_is_at_revision_0,
         past_revisions_stay_readable,

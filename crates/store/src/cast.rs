@@ -35,7 +35,7 @@ pub(crate) fn cast_key(column: &ArrayRef, name: &str, declared: &ValueType) -> R
         .map_err(|error| spine_type(name, declared, &error.to_string()))
 }
 
-/// Casts a request field without losing values.
+/// Casts a request field; a value that the declared type cannot hold is an error.
 ///
 /// # Errors
 /// `InvalidArgument` (`P403`) that names the field.
@@ -44,7 +44,7 @@ pub(crate) fn cast_request(
     name: &str,
     declared: &ValueType,
 ) -> Result<ArrayRef> {
-    cast_value(column, declared, false)
+    cast_value(column, declared, true)
         .map_err(|failure| spine_type(name, declared, &failure.to_string()))
 }
 

@@ -37,6 +37,12 @@ impl FeatureStore {
                 Err(error) => failed(subject, error),
             });
         }
+        findings.push(Finding {
+            subject: format!("online_store ({})", self.config().online_store.scheme),
+            ok: true,
+            notes: vec!["not opened: this version does not serve online".to_owned()],
+            error: None,
+        });
         match self.catalog(cx).await {
             Ok(catalog) => findings.extend(self.examine_views(cx, &catalog).await),
             Err(error) => findings.push(failed("applied definitions".to_owned(), error)),
@@ -94,7 +100,8 @@ fn finding(
     let mut notes = vec![format!("{}, version {}", info.display_name, info.version)];
     match checked {
         Ok(more) => {
-            notes.extend(more);
+            // A provider may introduce itself among its findings; once is enough.
+            notes.extend(more.into_iter().filter(|note| *note != info.display_name));
             Finding {
                 subject,
                 ok: true,

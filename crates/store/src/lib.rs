@@ -57,6 +57,14 @@ impl FeatureStore {
     /// `InvalidArgument` (`P204`, `P203`) for an unknown type or bad options of the registry, and
     /// what opening it says.
     pub async fn open(cx: &Context, config: ProjectConfig, providers: Providers) -> Result<Self> {
+        if let Some(plugin) = config.plugins.first() {
+            let path = plugin.path.display();
+            return Err(Error::new(
+                &codes::UNSUPPORTED,
+                format!("the plugin {path} cannot be loaded: this version loads no plugins"),
+            )
+            .help("remove `plugins:` from provender.yaml"));
+        }
         let block = config.registry.provider_config("registry", &config);
         let registry = providers.open_registry(cx, block).await?;
         Ok(Self {

@@ -179,7 +179,9 @@ fn find_key(
         let or = if hint.is_empty() {
             String::new()
         } else {
-            format!("{hint} ")
+            // A question ends with its mark; a list of names goes on.
+            let end = if hint.ends_with('?') { "" } else { ";" };
+            format!("{hint}{end} ")
         };
         Error::new(
             &codes::MISSING_SPINE_COLUMN,
@@ -212,7 +214,8 @@ fn find_request(schema: &Schema, view: &str, name: &str, declared: &ValueType) -
         .help(did_you_mean(name, names(schema)))
     })?;
     let found = schema.field(column).data_type();
-    if declared.cast_from(found) == CastRule::Lossless {
+    // Whole numbers are often what a file has where a float is declared: values are checked.
+    if declared.cast_from(found) != CastRule::Never {
         return Ok(column);
     }
     Err(Error::new(

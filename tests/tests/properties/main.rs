@@ -5,6 +5,7 @@
 //! that still fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod delta;
 mod latest;
 mod point_in_time;
 mod runner;

@@ -77,6 +77,19 @@ pub(crate) fn aggregate(
         }
         AggregateFunction::Sum => sum(&values, &aggregation.value_type),
         AggregateFunction::Mean => {
+            // Whole numbers are added exactly, so that nothing but the division may round.
+            let whole: Option<Vec<i128>> = values
+                .iter()
+                .map(|value| match value {
+                    Value::Int(int) => Some(*int),
+                    _ => None,
+                })
+                .collect();
+            if let Some(whole) = whole {
+                let value = whole.iter().sum::<i128>() as f64 / whole.len() as f64;
+                let tolerance = 1e-12 * value.abs();
+                return Ok(Expected::Near { value, tolerance });
+            }
             let floats = floats(&values)?;
             let n = floats.len() as f64;
             let magnitude: f64 = floats.iter().map(|float| float.abs()).sum();

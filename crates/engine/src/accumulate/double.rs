@@ -2,6 +2,8 @@
 //!
 //! Double-double arithmetic after Dekker (1971) and Knuth (TAOCP 2, 4.2.2).
 
+use arrow_buffer::i256;
+
 /// An unevaluated sum of two floats. Infinite and NaN values live in `high`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Double {
@@ -28,6 +30,17 @@ impl Double {
         Self {
             high,
             low: (value - high as i128) as f64,
+        }
+    }
+
+    /// Exact up to 106 bits where an i128 holds the value, else up to 53.
+    pub(super) fn from_i256(value: i256) -> Self {
+        match value.to_i128() {
+            Some(value) => Self::from_i128(value),
+            None => {
+                let (low, high) = value.to_parts();
+                Self::from_f64(high as f64 * 2_f64.powi(128) + low as f64)
+            }
         }
     }
 
@@ -109,6 +122,8 @@ mod tests {
         let big = (1_i128 << 100) + 1;
         let back = Double::from_i128(big).sub(Double::from_f64((1_i128 << 100) as f64));
         assert_eq!(back.to_f64(), 1.0);
+        let huge = Double::from_i256(i256::from_parts(0, 1));
+        assert_eq!(huge.to_f64(), 2_f64.powi(128));
     }
 
     #[test]

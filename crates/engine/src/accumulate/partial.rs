@@ -13,14 +13,13 @@ use super::double::Double;
 use super::ordinal::{self, Ordinals};
 use crate::error::defect;
 
-/// Mean and sum of squared deviations; merged after Chan, Golub and LeVeque (1979).
+/// Mean and sum of squared deviations of finite values; merged after Chan, Golub and LeVeque (1979).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moments {
     n: u64,
     mean: Double,
     squares: Double,
-    /// The sum of NaN and infinite values, which the others would turn into NaN; 0 without any.
-    special: f64,
+    /// How many values are NaN or infinite: there is no deviation from them.
     n_special: u64,
 }
 
@@ -88,9 +87,11 @@ impl Aggregate {
         use AggregateFunction as F;
         Ok(match self.function {
             F::Count => Partials::Count(vec![0; n_nodes]),
-            F::Sum if self.is_float() => Partials::SumFloat(vec![(0, Double::default()); n_nodes]),
-            F::Sum => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
-            F::Mean | F::Stddev => Partials::Moments(vec![Moments::default(); n_nodes]),
+            F::Sum | F::Mean if self.is_float() => {
+                Partials::SumFloat(vec![(0, Double::default()); n_nodes])
+            }
+            F::Sum | F::Mean => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
+            F::Stddev => Partials::Moments(vec![Moments::default(); n_nodes]),
             F::Min | F::Max if self.is_bytes() => Partials::ExtremeBytes(vec![None; n_nodes]),
             F::Min | F::Max => Partials::Extreme(vec![None; n_nodes]),
             F::CountDistinct if self.is_bytes() => {
@@ -284,26 +285,31 @@ impl Aggregate {
                     .map(|&node| Some(counts[node] as i64))
                     .collect::<Int64Array>(),
             ),
+            Partials::SumExact(sums) if self.function == F::Mean => Arc::new(
+                nodes
+                    .iter()
+                    .map(|&node| self.mean(sums[node].0, Double::from_i256(sums[node].1)))
+                    .collect::<Float64Array>(),
+            ),
             Partials::SumExact(sums) => return self.finish_sums(sums, nodes, what),
+            Partials::SumFloat(sums) if self.function == F::Mean => Arc::new(
+                nodes
+                    .iter()
+                    .map(|&node| self.mean(sums[node].0, sums[node].1))
+                    .collect::<Float64Array>(),
+            ),
             Partials::SumFloat(sums) => Arc::new(
                 nodes
                     .iter()
                     .map(|&node| (sums[node].0 > 0).then(|| sums[node].1.to_f64()))
                     .collect::<Float64Array>(),
             ),
-            Partials::Moments(moments) => {
-                let scale = match &self.input {
-                    Some(ValueType::Decimal(_, scale)) => i32::from(*scale),
-                    _ => 0,
-                };
-                let deviation = self.function == F::Stddev;
-                Arc::new(
-                    nodes
-                        .iter()
-                        .map(|&node| moments[node].result(deviation, scale))
-                        .collect::<Float64Array>(),
-                )
-            }
+            Partials::Moments(moments) => Arc::new(
+                nodes
+                    .iter()
+                    .map(|&node| moments[node].deviation(self.unit()))
+                    .collect::<Float64Array>(),
+            ),
             Partials::Extreme(extremes) => {
                 let numbers = nodes.iter().map(|&node| {
                     extremes[node].map(|number| {
@@ -325,6 +331,23 @@ impl Aggregate {
             }
         };
         Ok(array)
+    }
+
+    /// How many of the numbers that a decimal is kept as make one; 1 for other types.
+    fn unit(&self) -> Double {
+        match &self.input {
+            Some(ValueType::Decimal(_, scale)) => {
+                Double::from_i128(10_i128.pow(u32::from(scale.unsigned_abs())))
+            }
+            _ => Double::from_i128(1),
+        }
+    }
+
+    /// Sums are exact or nearly so whatever their order, so that the mean of values that cancel out
+    /// is 0 on every run.
+    fn mean(&self, n: u64, sum: Double) -> Option<f64> {
+        let n = (n > 0).then(|| Double::from_i128(n.into()))?;
+        Some(sum.div(self.unit()).div(n).to_f64())
     }
 
     fn finish_sums(&self, sums: &[(u64, i256)], nodes: &[usize], what: &str) -> Result<ArrayRef> {
@@ -369,7 +392,6 @@ impl Moments {
             }
         } else {
             Self {
-                special: float,
                 n_special: 1,
                 ..Self::default()
             }
@@ -377,7 +399,6 @@ impl Moments {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.special += other.special;
         self.n_special += other.n_special;
         if other.n == 0 {
             return;
@@ -398,22 +419,16 @@ impl Moments {
         self.n += other.n;
     }
 
-    fn result(&self, deviation: bool, scale: i32) -> Option<f64> {
-        let unit = Double::from_i128(10_i128.pow(scale.unsigned_abs()));
-        if deviation {
-            if self.n + self.n_special < 2 {
-                return None;
-            }
-            if self.n_special > 0 {
-                return Some(f64::NAN);
-            }
-            let variance = self.squares.div(Double::from_i128(i128::from(self.n) - 1));
-            return Some(variance.div(unit).div(unit).to_f64().max(0.0).sqrt());
+    /// The sample's standard deviation of values that are whole numbers of `1 / unit`.
+    fn deviation(&self, unit: Double) -> Option<f64> {
+        if self.n + self.n_special < 2 {
+            return None;
         }
         if self.n_special > 0 {
-            return Some(self.special);
+            return Some(f64::NAN);
         }
-        (self.n > 0).then(|| self.mean.div(unit).to_f64())
+        let variance = self.squares.div(Double::from_i128(i128::from(self.n) - 1));
+        Some(variance.div(unit).div(unit).to_f64().max(0.0).sqrt())
     }
 }
 

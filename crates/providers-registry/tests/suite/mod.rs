@@ -1,6 +1,7 @@
 //! The scenarios.
 
 pub mod commits;
+pub mod conformance;
 pub mod damage;
 pub mod intervals;
 pub mod leases;
