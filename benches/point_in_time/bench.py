@@ -257,12 +257,13 @@ class Bench:
         for engine in (OURS, OURS_DELTA, JUDGE):
             if engine in self.runs and self.wrong(engine) != RIGHT:
                 is_right = False
-                print(f"{engine}: {self.wrong(engine)}. Find out who is wrong before you trust a figure.")
+                print(f"{engine}: {self.wrong(engine)}, so the answers are not known to be right")
         return is_right
 
     def wrong(self, engine):
         """The verdict in words, of the round that went worst."""
-        if not self.verdicts[engine] or any("failure" in verdict for verdict in self.verdicts[engine]):
+        failed = any(run.failure for run in self.runs[engine])
+        if failed or any("failure" in verdict for verdict in self.verdicts[engine]):
             return "not compared"
         worst = max(self.verdicts[engine], key=wrong_rows)
         if not wrong_rows(worst):
