@@ -121,6 +121,10 @@ impl SpineIndex {
         &self.times[slots]
     }
 
+    pub(crate) fn time(&self, slot: usize) -> i64 {
+        self.times[slot]
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.keys.memory() + self.starts.len() * 4 + self.times.len() * 8 + self.row_slots.len() * 4
     }

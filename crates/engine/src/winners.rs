@@ -276,6 +276,7 @@ pub(crate) fn offer_batch(
     rows: &TimedRows,
     batch: &RecordBatch,
     as_known: bool,
+    ttl_us: Option<i64>,
     only_where: Option<&NullBuffer>,
 ) -> Result<()> {
     for row in 0..rows.len() {
@@ -291,7 +292,12 @@ pub(crate) fn offer_batch(
         };
         let slots = index.slots(key);
         let first = slots.start + index.times(slots.clone()).partition_point(|&t| t < from);
-        if first < slots.end {
+        // A row that is too old at its first slot is too old at all later ones: it is no candidate,
+        // and need not be held.
+        let alive = |slot: usize| {
+            ttl_us.is_none_or(|ttl| time.event.saturating_add(ttl) >= index.time(slot))
+        };
+        if first < slots.end && alive(first) {
             winners.offer(first, time, rows.ties(row), row);
         }
     }

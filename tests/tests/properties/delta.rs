@@ -116,9 +116,7 @@ fn without_unheld_columns(case: &JoinCase) -> Option<Tables> {
             let is_decoy = ["C0", "TS"].contains(&field.name().as_str());
             match held(field.data_type()) {
                 Some(held) if views.iter().all(|view| can_ask(view, field, &held)) => {
-                    if is_used || !is_decoy {
-                        kept.push(at);
-                    }
+                    kept.extend((is_used || !is_decoy).then_some(at));
                 }
                 _ if is_used => return None,
                 _ => {}

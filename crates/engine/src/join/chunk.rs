@@ -52,6 +52,7 @@ pub(crate) struct GroupFeed {
 struct ViewState {
     /// The winning rows of the view's features.
     features: Option<Winners>,
+    ttl_us: Option<i64>,
     aggregations: Vec<Aggregated>,
 }
 
@@ -355,6 +356,7 @@ impl ViewState {
             .collect::<Result<_>>()?;
         Ok(Self {
             features,
+            ttl_us: view.ttl_us,
             aggregations,
         })
     }
@@ -367,18 +369,19 @@ impl ViewState {
         as_known: bool,
     ) -> Result<()> {
         if let Some(winners) = &mut self.features {
-            offer_batch(winners, index, rows, batch, as_known, None)?;
+            offer_batch(winners, index, rows, batch, as_known, self.ttl_us, None)?;
         }
         for aggregated in &mut self.aggregations {
             match aggregated {
                 Aggregated::Tree(tree) => tree.consume(index, rows, batch, as_known)?,
                 Aggregated::Last {
                     column: name,
+                    window_us,
                     winners,
-                    ..
                 } => {
                     let nulls = column(batch, name)?.logical_nulls();
-                    offer_batch(winners, index, rows, batch, as_known, nulls.as_ref())?;
+                    let ttl = Some(*window_us - 1);
+                    offer_batch(winners, index, rows, batch, as_known, ttl, nulls.as_ref())?;
                 }
             }
         }
