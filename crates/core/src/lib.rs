@@ -15,6 +15,7 @@ pub mod model;
 pub mod names;
 pub mod provider;
 pub mod request;
+pub mod size;
 mod stream;
 pub mod time;
 mod value_type;

@@ -8,6 +8,8 @@
 
 mod arrays;
 mod cases;
+mod edges;
+mod online;
 mod passthrough;
 mod shrink;
 mod types;
@@ -15,5 +17,9 @@ mod world;
 
 pub use arrays::build;
 pub use cases::{JoinCase, LatestCase, WindowsCase};
+pub use edges::{EDGES, every_type, key_values, ordered_values, special_values};
+pub use online::{OnlineHistory, OnlineStep, key_batch, random_layout, random_rows, write_batch};
+pub(crate) use online::{is_same_key, split_rows};
 pub use passthrough::passthrough_columns;
 pub use shrink::shrink;
+pub(crate) use types::declared_value;

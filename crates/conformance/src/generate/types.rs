@@ -131,7 +131,7 @@ pub(crate) fn time_type(rng: &mut impl Rng) -> DataType {
     }
 }
 
-fn declared_type(rng: &mut impl Rng, depth: usize) -> ValueType {
+pub(crate) fn declared_type(rng: &mut impl Rng, depth: usize) -> ValueType {
     let n_kinds = if depth < 2 { 23 } else { 18 };
     match rng.random_range(0..n_kinds) {
         0 => ValueType::Bool,
@@ -374,6 +374,15 @@ const BYTES: [&[u8]; 8] = [
     b"\xff\xfe\xfd",
     b"more than twelve bytes of it",
 ];
+
+/// A value of a declared type, often one at the type's edges; never null.
+pub(crate) fn declared_value(rng: &mut impl Rng, declared: &ValueType) -> Value {
+    if *declared == ValueType::Json {
+        return Value::String((*pick(rng, &JSON)).to_owned());
+    }
+    let is_moderate = rng.random();
+    value_of(rng, &declared.to_arrow(), is_moderate)
+}
 
 /// A value of an Arrow type, often one at the type's edges.
 pub(crate) fn value_of(rng: &mut impl Rng, data_type: &DataType, is_moderate: bool) -> Value {

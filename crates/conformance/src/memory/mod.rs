@@ -4,7 +4,9 @@
 //! the traits and as examples for implementors. They deliberately know no durability and no speed.
 
 mod offline;
+mod online;
 mod registry;
 
 pub use offline::{MemoryOfflineStore, ScanShape};
+pub use online::{MemoryOnlineStore, OnlineCall, factory};
 pub use registry::MemoryRegistry;

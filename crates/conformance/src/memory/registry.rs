@@ -48,7 +48,9 @@ impl Project {
                     lease.holder
                 ),
             )
-            .help("wait until that run ends, or until its lease runs out"),
+            .help("wait until that run ends, or until its lease runs out")
+            .context("lease", name)
+            .context("holder", lease.holder.clone()),
         )
     }
 }

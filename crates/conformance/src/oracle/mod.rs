@@ -25,6 +25,7 @@ mod cast;
 mod compare;
 mod join;
 mod latest;
+mod online;
 mod order;
 mod source;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use join::{
     ExpectedView, check_point_in_time_join, check_point_in_time_join_error, point_in_time_join,
 };
 pub use latest::{ExpectedKey, check_latest, check_latest_error, latest};
+pub use online::{LatestRows, OnlineRow};
 pub use order::{is_same, order};
 pub use value::Value;
 pub use windows::{ExpectedWindows, check_windows, check_windows_error, windows};

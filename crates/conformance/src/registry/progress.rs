@@ -116,6 +116,16 @@ pub async fn leases_exclude(registry: &dyn Registry) -> Result<(), String> {
         ensure(is_named, || {
             format!("a lease says whose it is, got {first:?}")
         })?;
+        let refused = fails(
+            "a lease that ann holds",
+            ErrorKind::Conflict,
+            acquire("weather", "bob", LONG).await,
+        )?;
+        let mut context = refused.context_pairs().iter();
+        ensure(
+            context.any(|(key, holder)| key == "holder" && holder == "ann"),
+            || format!("the refusal has its holder as context, got {refused:?}"),
+        )?;
         let text = held(acquire("weather", "bob", LONG).await)?;
         ensure(text.contains("ann"), || {
             format!("the refusal names the holder, got {text}")

@@ -87,7 +87,7 @@ codes! {
     NOT_APPLIED = "P306" FailedPrecondition "nothing applied yet"
         "The project has no applied definitions, so there is nothing to serve. Run `provender apply`.";
     DELETES_REFUSED = "P307" FailedPrecondition "deletes were not confirmed"
-        "The plan deletes definitions (and their online data). Confirm when asked, or pass --yes.";
+        "The plan deletes definitions (and their online data), or rows of keys would be erased for good, and nobody said yes. Confirm when asked, or pass --yes.";
     UNKNOWN_REVISION = "P308" NotFound "no such revision"
         "The project has no revision of this number yet. `provender history` lists its revisions.";
 
@@ -107,6 +107,8 @@ codes! {
         "The file is not readable as the format its name says (.parquet, .csv, .arrow, .jsonl), or its columns do not fit.";
     NO_TIMESTAMP = "P408" InvalidArgument "the spine's timestamp column is not clear"
         "The timestamp is the column named by --timestamp, else event_timestamp, else the spine's only timestamp column. Name one.";
+    BAD_ROW = "P409" InvalidArgument "a row cannot be taken"
+        "A row to push, or a key to delete, has a null in a join key or in the event time, or a value that its declared type cannot hold. Rows are looked at before anything is written, so nothing was. The message names view, column and row, counted from 0.";
 
     CHECKED_CAST = "P501" InvalidArgument "a value does not fit the declared type"
         "A `cast: checked` feature met a value that its declared type cannot hold. Widen the declared type or mend the data. The message names view, feature and key.";
@@ -124,6 +126,8 @@ codes! {
         "The offline store understood the request and refuses it. The cause says why.";
     EXPRESSION_FAILED = "P508" InvalidArgument "an on-demand expression fails"
         "The SQL of an on-demand feature has no value for a row: it divides by zero, overflows, or converts text that is no number. The message names view, feature and row. Guard the expression (CASE, nullif, TRY_CAST) or mend the input.";
+    SOURCE_READ_ONLY = "P509" FailedPrecondition "the view's source takes no rows"
+        "Rows can be pushed to, and keys deleted from, the newest state of a table. The view's source is a query, or a table pinned to a past version, or has columns that the view cannot fill. Write to the tables behind it with the store's own tools, or use the online part alone.";
 
     NOT_ONLINE = "P601" FailedPrecondition "the view is not online"
         "The view has `online: false`, so it is never materialised and cannot be read online.";
@@ -131,6 +135,33 @@ codes! {
         "The online store did not answer. The cause says why; the call can be retried.";
     ONLINE_DATA = "P603" DataLoss "a stored online row cannot be read"
         "The bytes of a row are damaged or were written by another program. Materialise the view again; with status, other rows are still answered.";
+    ONLINE_DAMAGED = "P604" DataLoss "the online store's files are damaged"
+        "A file of the online store is cut short, was overwritten, or is missing. Nothing was changed. Restore the named file from a backup; or remove the named folder and run `provender materialize` again, which builds online rows from the offline store.";
+    ONLINE_FORMAT = "P605" FailedPrecondition "the online store has another format"
+        "The online store's files were written by another version of this program, in a format that this one does not read; nothing was changed. Update this program, or remove the named folder and materialise again.";
+    ONLINE_FULL = "P606" ResourceExhausted "the online store reached its size limit"
+        "A view's rows would take more than the store may grow to (the option map_size of `type: local`). What was written before is unharmed. Raise the option, or drop what is not needed.";
+    WINDOWS_NOT_PUSHED = "P607" FailedPrecondition "windows are not pushed online"
+        "The online values of aggregations are windows over all rows of a key, which one pushed row does not tell. Push the rows to the offline store and materialise the view.";
+    ROW_TOO_LARGE = "P608" ResourceExhausted "a row is too large for online stores"
+        "The values of one online row take more than 4 GiB, its tie breakers more than 65,535 bytes, or one answer holds more than 2 GiB of one feature. Keep large values elsewhere and a reference in the feature, break ties by a number, or ask for fewer keys at a time.";
+
+    CALL_LIMIT = "P701" ResourceExhausted "too many calls or bytes in flight"
+        "The server works on as many calls, or holds as many bytes, as its limits allow, and takes no more at once. Try again a little later, or raise server.max_calls or server.max_bytes.";
+    BAD_MESSAGE = "P702" InvalidArgument "not an Arrow message"
+        "A message of the client is no Arrow IPC message that can be read: its header or a length in it is wrong, it comes out of order, or its types are not supported.";
+    MESSAGE_TOO_LARGE = "P703" ResourceExhausted "a message is too large"
+        "One message, or one row of an answer, has more bytes than a message may have. Send smaller batches, or raise server.max_message_bytes and the client's own limit.";
+    UNKNOWN_HANDLE = "P704" NotFound "unknown spine handle"
+        "The handle names no spine that was put on this server, or one that was used or has run out. Put the spine again.";
+    NOT_AUTHENTICATED = "P705" Unauthenticated "no valid token"
+        "The server asks for a bearer token and the call brought none, or one that it does not know.";
+    NOT_ALLOWED = "P706" PermissionDenied "the token does not allow this"
+        "The token may read but not write, or write but not administer. The message says what the call needs.";
+    SERVER_ADDRESS = "P707" Unavailable "the server cannot listen there"
+        "The address of server.flight or server.metrics cannot be listened on: something else does, or it is not an address of this machine.";
+    SERVER_STOPPING = "P708" Unavailable "the server is stopping"
+        "The server was asked to stop and takes no more on this stream; whatever it has acknowledged is done. Open the stream again, on another server if there is one.";
 
     UNSUPPORTED = "P801" Unsupported "the provider does not offer this"
         "The configured provider does not have the capability that this request needs.";

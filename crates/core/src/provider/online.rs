@@ -6,10 +6,10 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::Provider;
+use super::{Provider, ViewVersion};
 use crate::context::Context;
 use crate::error::Result;
-use crate::request::{OnlineRows, ReadPlan, ViewLayout, WriteSummary};
+use crate::request::{OnlineRows, OnlineStats, ReadPlan, ViewLayout, WriteSummary};
 use crate::stream::BatchStream;
 
 /// What an online store can do.
@@ -34,15 +34,19 @@ pub trait OnlineStore: Provider {
     /// `InvalidArgument` for a plan whose indices or types do not fit.
     async fn prepare(&self, cx: &Context, plan: Arc<ReadPlan>) -> Result<Arc<dyn OnlineReader>>;
 
-    /// Writes rows: keys by name, `event_timestamp` (us, UTC), `created_timestamp` (us, UTC, may be
-    /// null), tie breakers as `tie_0`, `tie_1`, ..., features by name.
+    /// Writes rows: batches of exactly [`ViewLayout::write_schema`], by position. Durable when it
+    /// returns. Rows with a null in a key or in the event time are refused.
     ///
     /// Newer wins by (event time, created time with null lowest, tie breakers with null lowest),
-    /// atomically per key, in whatever order rows arrive; a full tie is replaced by the later write.
+    /// atomically per key, in whatever order rows arrive, within a call and between calls; a full tie
+    /// is replaced by the later write. A tombstone obeys the same order; what it wins over is gone,
+    /// and the key reads as absent until a newer row comes. A store may drop rows and tombstones that
+    /// are older than the layout's ttl.
     ///
     /// # Errors
-    /// `Unavailable`, `ResourceExhausted`; rows of batches before the failing one may be written,
-    /// and writing all again is right.
+    /// `InvalidArgument` (`P406`) for other columns and for nulls in keys or event times; `Unavailable`,
+    /// `ResourceExhausted`; rows of batches before the failing one may be written, and writing all
+    /// again is right.
     async fn write(
         &self,
         cx: &Context,
@@ -50,24 +54,39 @@ pub trait OnlineStore: Provider {
         rows: BatchStream,
     ) -> Result<WriteSummary>;
 
-    /// Erases keys (columns by name), whatever their times.
+    /// Erases keys (batches of [`ViewLayout::key_schema`], by position), whatever their times. A key
+    /// that is not held, or has a null, is no error.
     ///
     /// # Errors
     /// As [`Self::write`].
     async fn delete(&self, cx: &Context, view: &ViewLayout, keys: RecordBatch) -> Result<()>;
 
-    /// Erases all rows of a view's version and gives their space back.
+    /// The versions of views that the store holds anything of, in the context's project.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn views(&self, cx: &Context) -> Result<Vec<ViewVersion>>;
+
+    /// How much is held of a view's version; zeros for one that was never written.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn stats(&self, cx: &Context, view: &ViewVersion) -> Result<OnlineStats>;
+
+    /// Erases all rows of a view's version and gives their space back. Readers that are open find
+    /// nothing afterwards. A version that is not held is no error.
     ///
     /// # Errors
     /// As [`Self::write`].
-    async fn drop_view(&self, cx: &Context, view: &ViewLayout) -> Result<()>;
+    async fn drop_view(&self, cx: &Context, view: &ViewVersion) -> Result<()>;
 }
 
 /// A prepared read. Held and used by many calls at once.
 #[async_trait]
 pub trait OnlineReader: Send + Sync {
-    /// Reads N keys (columns as [`ReadPlan::keys`]) in one round trip; row j answers key j.
-    /// A null in a key finds nothing.
+    /// Reads N keys (columns of [`ReadPlan::keys`]'s types, by position) in one round trip; row j
+    /// answers key j. A null in a key finds nothing, and neither does a tombstone. Rows are answered
+    /// whatever their age; ttl is the caller's.
     ///
     /// # Errors
     /// `Unavailable`, `DeadlineExceeded`. A row whose bytes cannot be read is no error of the call.

@@ -246,7 +246,7 @@ pub trait Registry: Provider {
     /// Takes a lease that nobody else holds; the present holder gets it again with a new end.
     ///
     /// # Errors
-    /// `Conflict` (`P305`) that names the holder and the time left.
+    /// `Conflict` (`P305`) that names the holder and the time left, with the holder as context `holder`.
     async fn acquire_lease(
         &self,
         cx: &Context,

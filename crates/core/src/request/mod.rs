@@ -10,4 +10,4 @@ pub use offline::{
     PointInTimeJoin, Scan, SourceRef, Spine, SpineRows, SqlSpine, TimedSource, ViewJoin,
     WindowAggregate, WindowsAt, WriteMode, WriteSummary,
 };
-pub use online::{OnlineRows, ReadPlan, ViewLayout, ViewRead, ViewRows};
+pub use online::{OnlineRows, OnlineStats, ReadPlan, ViewLayout, ViewRead, ViewRows};

@@ -5,7 +5,6 @@
 
 mod environment;
 mod overlay;
-mod size;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -14,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use provender_core::names::{check_name, nearest};
 use provender_core::provider::{ProviderConfig, Resources};
+use provender_core::size::parse_size;
 use provender_core::{Error, codes};
 use serde_json::{Map, Value as Json};
 pub(crate) use spec::ConfigSpec;
@@ -116,6 +116,16 @@ pub struct ServerConfig {
     pub tokens: Option<Json>,
     /// Whether callers without a token are let in; `None` is not said.
     pub allow_unauthenticated: Option<bool>,
+    /// Calls at work at once; `None` is the server's default, as for all limits below.
+    pub max_calls: Option<usize>,
+    /// Historical calls and materialisations at work at once.
+    pub max_background_calls: Option<usize>,
+    /// Threads for historical work and materialisation.
+    pub background_threads: Option<usize>,
+    /// Bytes of a message that is sent.
+    pub max_message_bytes: Option<usize>,
+    /// Bytes of messages that calls hold at once.
+    pub max_bytes: Option<usize>,
 }
 
 impl Default for ServerConfig {
@@ -126,6 +136,11 @@ impl Default for ServerConfig {
             tls: None,
             tokens: None,
             allow_unauthenticated: None,
+            max_calls: None,
+            max_background_calls: None,
+            background_threads: None,
+            max_message_bytes: None,
+            max_bytes: None,
         }
     }
 }
@@ -138,7 +153,7 @@ impl fmt::Debug for ServerConfig {
             .field("tls", &self.tls.is_some())
             .field("tokens", &self.tokens.is_some())
             .field("allow_unauthenticated", &self.allow_unauthenticated)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -409,6 +424,38 @@ impl Lowering<'_> {
             tls: spec.tls.clone(),
             tokens: spec.tokens.clone(),
             allow_unauthenticated: spec.allow_unauthenticated,
+            max_calls: self.at_least_one("max_calls", spec.max_calls.as_ref()),
+            max_background_calls: self
+                .at_least_one("max_background_calls", spec.max_background_calls.as_ref()),
+            background_threads: self
+                .at_least_one("background_threads", spec.background_threads.as_ref()),
+            max_message_bytes: self.size("max_message_bytes", spec.max_message_bytes.as_ref()),
+            max_bytes: self.size("max_bytes", spec.max_bytes.as_ref()),
+        }
+    }
+
+    fn at_least_one(&mut self, key: &str, number: Option<&Located<u64>>) -> Option<usize> {
+        let number = number?;
+        match usize::try_from(number.value) {
+            Ok(n) if n > 0 => Some(n),
+            _ => {
+                let message = format!("server.{key} must be at least 1");
+                self.bad(&number.at, message, "leave it out for the default");
+                None
+            }
+        }
+    }
+
+    fn size(&mut self, key: &str, text: Option<&Located<String>>) -> Option<usize> {
+        let text = text?;
+        match parse_size(&text.value) {
+            Ok(bytes) => usize::try_from(bytes).ok(),
+            Err(why) => {
+                let message = format!("server.{key} is no size: {why}");
+                let help = "write a number of bytes or one with a unit, such as 4MiB";
+                self.bad(&text.at, message, help);
+                None
+            }
         }
     }
 
@@ -416,7 +463,7 @@ impl Lowering<'_> {
         let mut limits = Resources::default();
         let Some(spec) = spec else { return limits };
         if let Some(memory) = &spec.memory {
-            match size::parse(&memory.value) {
+            match parse_size(&memory.value) {
                 Ok(bytes) => limits.memory_limit_bytes = bytes,
                 Err(why) => {
                     let message = format!("limits.memory is no size: {why}");

@@ -227,6 +227,20 @@ pub(crate) struct ServerSpec {
     pub(crate) tokens: Option<Json>,
     /// Lets callers without a token in.
     pub(crate) allow_unauthenticated: Option<bool>,
+    /// Calls at work at once, of any kind; by default 1024. More are refused at once.
+    pub(crate) max_calls: Option<Located<u64>>,
+    /// Historical calls and materialisations at work at once; by default 8. More are refused at once.
+    pub(crate) max_background_calls: Option<Located<u64>>,
+    /// Threads for historical work and materialisation; by default half of the cores.
+    pub(crate) background_threads: Option<Located<u64>>,
+    /// The size of messages that are sent; by default 4MiB, which is what most clients accept.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::size")]
+    pub(crate) max_message_bytes: Option<Located<String>>,
+    /// The bytes of messages that calls may hold at once; by default a quarter of limits.memory.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::size")]
+    pub(crate) max_bytes: Option<Located<String>>,
 }
 
 /// Limits on this machine.

@@ -1,4 +1,4 @@
-//! Sizes of memory as text.
+//! Sizes of memory and files as text: `512MiB`.
 
 const UNITS: [(&str, u64); 10] = [
     ("", 1),
@@ -14,7 +14,10 @@ const UNITS: [(&str, u64); 10] = [
 ];
 
 /// Reads a whole number of bytes, with or without a unit, as bytes; at least one.
-pub(super) fn parse(text: &str) -> Result<u64, &'static str> {
+///
+/// # Errors
+/// Why the text is no size, as a part of a sentence.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let text = text.trim();
     let split = text
         .find(|c: char| !c.is_ascii_digit())
@@ -55,7 +58,7 @@ mod tests {
             ("99999999999TiB", Err("it is too large")),
             ("99999999999999999999", Err("it is too large")),
         ] {
-            assert_eq!(parse(text), bytes, "{text}");
+            assert_eq!(parse_size(text), bytes, "{text}");
         }
     }
 }
