@@ -18,13 +18,16 @@ never() {
   done
 }
 
-providers=(provender-providers-delta provender-providers-registry)
+providers=(provender-providers-delta provender-providers-local provender-providers-registry)
 never provender-core tokio datafusion sqlx deltalake serde-saphyr \
   provender-definitions provender-engine provender-store provender-conformance "${providers[@]}"
 never provender-definitions tokio datafusion provender-engine provender-store "${providers[@]}"
 never provender-engine provender-definitions provender-store deltalake sqlx "${providers[@]}"
 never provender-conformance provender-engine provender-definitions provender-store datafusion "${providers[@]}"
-never provender-store deltalake sqlx provender-cli "${providers[@]}"
+never provender-codec tokio datafusion provender-engine provender-store provender-conformance "${providers[@]}"
+never provender-store deltalake sqlx heed provender-codec provender-server provender-cli "${providers[@]}"
+never provender-server deltalake sqlx heed provender-codec provender-cli "${providers[@]}"
+never provender-providers-local provender-engine provender-store provender-definitions datafusion
 never provender-providers-delta provender-store provender-definitions provender-providers-registry
 never provender-providers-registry provender-engine provender-store provender-definitions datafusion
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds Provender and makes a training set of all flights that left New York in 2013. Safe to repeat.
+# Builds Provender, makes a training set of all flights that left New York in 2013, and serves the latest
+# values of the same features. Safe to repeat.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
@@ -28,11 +29,25 @@ say "the training set: every departure, with features as they were at its schedu
   --out training.parquet
 "$provender" historical --service departure_delay --spine raw/flights.parquet --timestamp time_hour --limit 5
 
+say "the online store: the newest values of every key as of the end of 2013"
+"$provender" materialize-incremental --end 2014-01-01
+"$provender" status
+
+say "the latest values of some routes and of their origins, as a model gets them"
+"$provender" online --features airport_facts:alt,route_delay --status \
+  --entity origin=JFK,dest=LAX --entity origin=EWR,dest=SFO --entity origin=LGA,dest=XXX
+say "the weather of 2013 is older than its ttl of 3 hours, so it is not served"
+"$provender" online --features airport_weather:temp,airport_weather:visib --status --entity origin=JFK --entity origin=LGA
+
+say "what is online is what the offline store says"
+"$provender" verify
+
 say "done"
 cat >&2 <<END
 The training set is examples/nyc-flights/training.parquet. Where to look next:
   examples/nyc-flights/features/   the definitions, in YAML
   $provender -C examples/nyc-flights list
   $provender -C examples/nyc-flights describe departure_delay
+  $provender -C examples/nyc-flights online --service departure_delay --status --entity origin=JFK,dest=LAX,tailnum=N14228
   README.md                        a tour, and how to choose stores
 END

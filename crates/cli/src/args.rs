@@ -3,10 +3,17 @@
 //! This module decides spelling alone. It knows no project, opens nothing, and gives no option a
 //! meaning; commands do.
 
+mod online;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use self::online::{
+    DeleteArgs, Entities, IncrementalArgs, MaterializeArgs, OnlineArgs, PushArgs, Stores,
+    VerifyArgs,
+};
 
 /// A feature store: define features once, get point-in-time correct training sets and fresh values.
 #[derive(Debug, Parser)]
@@ -19,6 +26,7 @@ Start with:
   provender init my_project && cd my_project
   provender plan
   provender apply
+  provender materialize-incremental
 
 Exit codes: 0 done, 1 failed, 2 wrong usage (`plan --detailed-exitcode`: 3 when there are changes).
 Environment: PROVENDER_ENV (as --env), PROVENDER_AUTHOR (who applies), PROVENDER_LOG (log filter,
@@ -99,6 +107,22 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Builds a training set: the features of each spine row as they were at its time
     Historical(HistoricalArgs),
+    /// Writes the newest rows of (START, END] to the online store
+    Materialize(MaterializeArgs),
+    /// Writes what is new since the last run to the online store
+    MaterializeIncremental(IncrementalArgs),
+    /// Shows what the online store holds of each feature view, and how fresh it is
+    Status,
+    /// Reads the latest features of entities, as a model gets them
+    Online(OnlineArgs),
+    /// Writes rows of a feature view to the online store, the offline store or both
+    Push(PushArgs),
+    /// Erases keys of a feature view, online and offline
+    Delete(DeleteArgs),
+    /// Compares the online store with the offline store
+    Verify(VerifyArgs),
+    /// Serves training sets, online reads and pushes over Arrow Flight until it is stopped
+    Serve(ServeArgs),
     /// Checks that every configured store can be reached and used
     Doctor,
     /// Explains an error code, or lists all codes
@@ -305,6 +329,24 @@ pub(crate) struct HistoricalArgs {
     /// How many rows the preview shows
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints its address to stdout once it answers. Ctrl-C or SIGTERM lets calls at work end; a second one ends
+at once. Addresses, tokens, certificates and limits are under `server` in provender.yaml.
+
+Examples:
+  provender serve
+  provender serve --flight 127.0.0.1:0 --metrics 127.0.0.1:9464")]
+pub(crate) struct ServeArgs {
+    /// Where Arrow Flight is served, instead of server.flight; port 0 takes any that is free
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) flight: Option<String>,
+    /// Where metrics are served, instead of server.metrics
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<String>,
 }
 
 /// `explain`

@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod confirm;
 mod errors;
 mod input;
 mod output;
@@ -13,6 +14,7 @@ mod progress;
 mod project;
 mod providers;
 mod session;
+mod times;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Cli;
+use crate::args::{Cli, Command};
 use crate::errors::{DONE, Failure, USAGE, colours, report, say};
 
 fn main() -> ExitCode {
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return print_help(&error),
     };
-    log_to_stderr();
+    log_to_stderr(&cli.command);
     // A panic is a defect of ours, told as one and not as a stack of addresses.
     std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
     let verbose = cli.global.verbose;
@@ -63,13 +65,29 @@ fn print_help(error: &clap::Error) -> ExitCode {
 /// What is logged unless `PROVENDER_LOG` says otherwise. Delta's own warnings repeat what fails
 /// anyway, and that is told as an error.
 const DEFAULT_LOG: &str = "warn,deltalake_core=error";
+/// The same for a server, whose log is how it is looked after.
+const SERVER_LOG: &str = "warn,provender=info,provender_server=info,deltalake_core=error";
 
-fn log_to_stderr() {
+/// Logs as `PROVENDER_LOG` and `PROVENDER_LOG_FORMAT` (`json`: one object a line) say.
+fn log_to_stderr(command: &Command) {
+    let default = match command {
+        Command::Serve(_) => SERVER_LOG,
+        _ => DEFAULT_LOG,
+    };
     let filter =
-        EnvFilter::try_from_env("PROVENDER_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    let _ = tracing_subscriber::fmt()
+        EnvFilter::try_from_env("PROVENDER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours(std::io::stderr().is_terminal()))
-        .try_init();
+        .with_writer(std::io::stderr);
+    let is_json = std::env::var("PROVENDER_LOG_FORMAT")
+        .is_ok_and(|format| format.eq_ignore_ascii_case("json"));
+    let _ = if is_json {
+        log.json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init()
+    } else {
+        log.with_ansi(colours(std::io::stderr().is_terminal()))
+            .try_init()
+    };
 }

@@ -46,6 +46,18 @@ impl Project {
     /// # Errors
     /// Bad options, and what opening the registry says.
     pub(crate) async fn open(&self, cx: &Context) -> provender_core::Result<FeatureStore> {
-        FeatureStore::open(cx, self.config.clone(), providers::built_in()).await
+        self.open_as(cx, self.config.clone()).await
+    }
+
+    /// [`Self::open`] with a configuration that differs from the files'.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn open_as(
+        &self,
+        cx: &Context,
+        config: ProjectConfig,
+    ) -> provender_core::Result<FeatureStore> {
+        FeatureStore::open(cx, config, providers::built_in()).await
     }
 }

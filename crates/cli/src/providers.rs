@@ -8,5 +8,6 @@ pub(crate) fn built_in() -> Providers {
     providers.register(provender_providers_registry::sqlite_factory());
     providers.register(provender_providers_registry::postgres_factory());
     providers.register(provender_providers_delta::factory());
+    providers.register(provender_providers_local::factory());
     providers
 }

@@ -45,6 +45,29 @@ pub(crate) fn run<F>(global: &Global, command: F) -> Outcome
 where
     F: AsyncFnOnce(&Session) -> Outcome,
 {
+    on_runtime(global, async |session| {
+        until_interrupted(&session.cx, command(session)).await
+    })
+}
+
+/// As [`run`], for a command that a signal ends well: the first signal cancels the session's context,
+/// and the command takes the time to end that it needs; the second drops it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_service<F>(global: &Global, command: F) -> Outcome
+where
+    F: AsyncFnOnce(&Session) -> Outcome,
+{
+    on_runtime(global, async |session| {
+        until_stopped(&session.cx, command(session)).await
+    })
+}
+
+fn on_runtime<F>(global: &Global, command: F) -> Outcome
+where
+    F: AsyncFnOnce(&Session) -> Outcome,
+{
     let project = Project::read(global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(project.config.limits.n_threads.max(1))
@@ -59,9 +82,23 @@ where
         output: global.output,
         verbose: global.verbose,
     };
-    let outcome = runtime.block_on(until_interrupted(&session.cx, command(&session)));
+    let outcome = runtime.block_on(command(&session));
     runtime.shutdown_timeout(SHUTDOWN);
     outcome
+}
+
+/// The outcome of a service, which ends after the first signal when it is ready to.
+async fn until_stopped(cx: &Context, service: impl Future<Output = Outcome>) -> Outcome {
+    let mut signals = Signals::listen()?;
+    let mut service = std::pin::pin!(service);
+    tokio::select! {
+        outcome = &mut service => return outcome,
+        () = signals.next() => cx.cancel(),
+    }
+    tokio::select! {
+        outcome = service => outcome,
+        () = signals.next() => Err(Failure::Interrupted),
+    }
 }
 
 /// The command's outcome. The first signal cancels its context and lets it end for a while; the

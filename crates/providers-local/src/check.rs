@@ -276,7 +276,7 @@ impl Walk<'_> {
 
     fn read(&mut self, page: u64, bytes: &mut [u8]) -> Result<(), Fault> {
         self.n_read += 1;
-        if self.n_read % PAGES_PER_LOOK == 0 && !(self.go_on)() {
+        if self.n_read.is_multiple_of(PAGES_PER_LOOK) && !(self.go_on)() {
             return Err(Fault::Stopped);
         }
         match read_at(&self.file, page * self.page_bytes as u64, bytes) {
@@ -431,7 +431,7 @@ impl Walk<'_> {
         // A count, then page numbers from the greatest down, then what room was left.
         let n_room = (data.len() / 8).saturating_sub(1) as u64;
         let n_free = u64_at(data, 0);
-        if data.len() < 8 || data.len() % 8 != 0 || n_free > n_room {
+        if data.len() < 8 || !data.len().is_multiple_of(8) || n_free > n_room {
             return damaged("a list of free pages is unreadable");
         }
         let mut before = u64::MAX;
@@ -467,7 +467,7 @@ fn check_nodes(page: Page<'_>, place: Place<'_>) -> Result<(), &'static str> {
     let mut before: Option<&[u8]> = None;
     for index in 0..n_nodes {
         let offset = page.node_offset(index);
-        if offset < upper || offset % 2 != 0 || offset + NODE_HEADER > n_bytes {
+        if offset < upper || !offset.is_multiple_of(2) || offset + NODE_HEADER > n_bytes {
             return Err("has a node outside of itself");
         }
         let node = page.node(index);

@@ -1,6 +1,6 @@
-//! Casts of the spine's columns to declared types.
+//! Casts of the columns of a spine, or of an online request, to declared types.
 //!
-//! Decides which types of spine columns can serve as a key: those that cannot lose a value, and whole
+//! Decides which types of columns can serve as a key: those that cannot lose a value, and whole
 //! numbers of another width, where a value beyond the declared range equals no key and so finds nothing.
 
 use arrow_array::ArrayRef;
@@ -25,14 +25,14 @@ pub(crate) fn can_be_key(declared: &ValueType, found: &DataType) -> bool {
 pub(crate) fn cast_key(column: &ArrayRef, name: &str, declared: &ValueType) -> Result<ArrayRef> {
     if declared.cast_from(column.data_type()) == CastRule::Lossless {
         return cast_value(column, declared, false)
-            .map_err(|failure| spine_type(name, declared, &failure.to_string()));
+            .map_err(|failure| misfit(name, declared, &failure.to_string()));
     }
     let options = CastOptions {
         safe: true,
         ..CastOptions::default()
     };
     cast_with_options(column, &declared.to_arrow(), &options)
-        .map_err(|error| spine_type(name, declared, &error.to_string()))
+        .map_err(|error| misfit(name, declared, &error.to_string()))
 }
 
 /// Casts a request field; a value that the declared type cannot hold is an error.
@@ -45,7 +45,7 @@ pub(crate) fn cast_request(
     declared: &ValueType,
 ) -> Result<ArrayRef> {
     cast_value(column, declared, true)
-        .map_err(|failure| spine_type(name, declared, &failure.to_string()))
+        .map_err(|failure| misfit(name, declared, &failure.to_string()))
 }
 
 fn is_narrowing(declared: &ValueType, found: &DataType) -> bool {
@@ -54,10 +54,10 @@ fn is_narrowing(declared: &ValueType, found: &DataType) -> bool {
             && ValueType::from_arrow(found).is_some_and(|found| found.is_integer())
 }
 
-fn spine_type(name: &str, declared: &ValueType, why: &str) -> Error {
+fn misfit(name: &str, declared: &ValueType, why: &str) -> Error {
     Error::new(
         &codes::SPINE_TYPE,
-        format!("the spine's column {name:?} cannot be read as {declared}: {why}"),
+        format!("column {name:?} cannot be read as {declared}: {why}"),
     )
 }
 

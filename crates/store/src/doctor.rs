@@ -7,7 +7,7 @@ use provender_core::{Catalog, Context, Error};
 use crate::FeatureStore;
 use crate::plan::source_schema;
 use crate::request::source::bind;
-use crate::stores::Stores;
+use crate::stores::Role;
 
 /// How one part of a project is.
 #[derive(Debug)]
@@ -23,26 +23,28 @@ pub struct Finding {
 }
 
 impl FeatureStore {
-    /// Examines the registry, every configured offline store, and the source of every applied feature
+    /// Examines the registry, every configured offline and online store, and the source of every applied feature
     /// view's newest version. Never fails itself: what fails is a finding.
     pub async fn doctor(&self, cx: &Context) -> Vec<Finding> {
         let registry = self.registry();
         let subject = format!("registry ({})", self.config().registry.scheme);
         let mut findings = vec![finding(subject, &registry.info(), registry.check(cx).await)];
-        for name in self.stores().offline_names() {
-            let block = Stores::block_name(name);
-            let subject = format!("{block} ({})", self.stores().scheme(name));
+        for name in self.stores().names(Role::Offline) {
+            let block = Role::Offline.block_name(name);
+            let subject = format!("{block} ({})", self.stores().scheme(Role::Offline, name));
             findings.push(match self.stores().offline(cx, name).await {
                 Ok(store) => finding(subject, &store.info(), store.check(cx).await),
                 Err(error) => failed(subject, error),
             });
         }
-        findings.push(Finding {
-            subject: format!("online_store ({})", self.config().online_store.scheme),
-            ok: true,
-            notes: vec!["not opened: this version does not serve online".to_owned()],
-            error: None,
-        });
+        for name in self.stores().names(Role::Online) {
+            let block = Role::Online.block_name(name);
+            let subject = format!("{block} ({})", self.stores().scheme(Role::Online, name));
+            findings.push(match self.stores().online(cx, name).await {
+                Ok(store) => finding(subject, &store.info(), store.check(cx).await),
+                Err(error) => failed(subject, error),
+            });
+        }
         match self.catalog(cx).await {
             Ok(catalog) => findings.extend(self.examine_views(cx, &catalog).await),
             Err(error) => findings.push(failed("applied definitions".to_owned(), error)),

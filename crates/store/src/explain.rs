@@ -10,7 +10,7 @@ use provender_core::{Context, ErrorKind, Result};
 
 use crate::FeatureStore;
 use crate::request::HistoricalRequest;
-use crate::stores::Stores;
+use crate::stores::Role;
 use crate::training::{Group, Meaning, Naming, Training};
 
 impl FeatureStore {
@@ -90,7 +90,7 @@ impl FeatureStore {
             0,
             format_args!(
                 "{} ({}): {who}",
-                Stores::block_name(group.name.as_deref()),
+                Role::Offline.block_name(group.name.as_deref()),
                 group.store.info().display_name
             ),
         );

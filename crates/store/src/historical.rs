@@ -226,7 +226,7 @@ async fn pushed_down(cx: Context, training: Training, spine: SqlSpine) -> Result
 
 /// An answer that is known to have the expected columns, and the expected number of rows if that is
 /// known.
-fn checked(
+pub(crate) fn checked(
     answer: BatchStream,
     expected: &[Field],
     n_rows: Option<u64>,

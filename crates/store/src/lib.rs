@@ -11,30 +11,47 @@
 
 mod apply;
 mod cast;
+mod cells;
+mod cleanup;
+mod delete;
 mod describe;
 mod doctor;
 mod explain;
 mod historical;
 mod import;
+mod materialize;
 mod on_demand;
+mod online;
 mod plan;
+mod push;
 mod request;
+mod rows;
 mod spine;
+mod status;
 mod stores;
 mod training;
+mod verify;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use apply::Applied;
+pub use delete::{Delete, DeleteSummary};
 pub use describe::{DescribedFeature, DescribedSource, Description, ListedObject};
 pub use doctor::Finding;
 pub use import::Import;
+pub use materialize::{Materialize, MaterializeRange, MaterializedView, Progress, ProgressFn};
+pub use online::{OnlineCall, OnlineQuery, OnlineRequest};
 pub use plan::{FieldChange, Plan, PlanAction, PlanEntry};
 use provender_core::provider::{Commit, Providers, Registry, Revision};
 use provender_core::{Catalog, Context, Error, Result, codes};
 use provender_definitions::ProjectConfig;
+pub use provender_engine::spill;
+pub use push::{Push, PushSummary, PushTarget};
 pub use request::{HistoricalRequest, Selection};
+pub use status::ViewStatus;
 use stores::Stores;
+pub use verify::{Difference, VerifiedView, Verify};
 
 /// A project: its configuration, its registry and its stores. Cheap to clone; clones share everything.
 #[derive(Clone)]

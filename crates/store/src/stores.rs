@@ -1,4 +1,4 @@
-//! The project's offline stores, by name, each opened at its first use.
+//! The project's offline and online stores, by name, each opened at its first use.
 //!
 //! Decides which block of the configuration a name means; knows nothing of what the stores are.
 
@@ -6,49 +6,68 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use provender_core::names::did_you_mean;
-use provender_core::provider::{OfflineStore, Providers, Resources};
+use provender_core::provider::{OfflineStore, OnlineStore, Providers, Resources};
 use provender_core::{Context, Error, Result, codes};
 use provender_definitions::{ProjectConfig, StoreBlock};
 use tokio::sync::OnceCell;
 
-/// The offline stores of a project.
+/// Stores of one role; `None` is the one that is used where nothing is named.
+type Opened<T> = BTreeMap<Option<String>, OnceCell<Arc<T>>>;
+
+/// The stores of a project.
 pub(crate) struct Stores {
     config: ProjectConfig,
     providers: Providers,
-    /// `None` is the project's `offline_store`.
-    opened: BTreeMap<Option<String>, OnceCell<Arc<dyn OfflineStore>>>,
+    offline: Opened<dyn OfflineStore>,
+    online: Opened<dyn OnlineStore>,
+}
+
+/// What a store is used for, and so which blocks of the configuration are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Offline,
+    Online,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Online => "online",
+        }
+    }
+
+    /// The block of the configuration that a name means, for messages.
+    pub(crate) fn block_name(self, name: Option<&str>) -> String {
+        let role = self.name();
+        name.map_or_else(
+            || format!("{role}_store"),
+            |name| format!("{role}_stores.{name}"),
+        )
+    }
 }
 
 impl Stores {
     pub(crate) fn new(config: ProjectConfig, providers: Providers) -> Self {
-        let named = config.offline_stores.keys().cloned().map(Some);
-        let opened = std::iter::once(None)
-            .chain(named)
-            .map(|name| (name, OnceCell::new()))
-            .collect();
         Self {
+            offline: unopened(&config.offline_stores),
+            online: unopened(&config.online_stores),
             config,
             providers,
-            opened,
         }
     }
 
-    /// The names of all configured offline stores; `None` is the project's `offline_store`.
-    pub(crate) fn offline_names(&self) -> impl Iterator<Item = Option<&str>> {
-        self.opened.keys().map(Option::as_deref)
-    }
-
-    /// The block of the configuration that a name means, for messages.
-    pub(crate) fn block_name(name: Option<&str>) -> String {
-        name.map_or_else(
-            || "offline_store".to_owned(),
-            |name| format!("offline_stores.{name}"),
-        )
+    /// The names of all configured stores; `None` is the one that is used where nothing is named.
+    pub(crate) fn names(&self, role: Role) -> Vec<Option<&str>> {
+        match role {
+            Role::Offline => self.offline.keys().map(Option::as_deref).collect(),
+            Role::Online => self.online.keys().map(Option::as_deref).collect(),
+        }
     }
 
     /// The type that the configuration gives a store, for messages.
-    pub(crate) fn scheme(&self, name: Option<&str>) -> String {
-        self.block(name)
+    pub(crate) fn scheme(&self, role: Role, name: Option<&str>) -> String {
+        self.block(role, name)
             .map_or_else(|_| "unknown".to_owned(), |block| block.scheme.clone())
     }
 
@@ -62,14 +81,36 @@ impl Stores {
         cx: &Context,
         name: Option<&str>,
     ) -> Result<Arc<dyn OfflineStore>> {
-        let block = self.block(name)?;
+        let block = self.block(Role::Offline, name)?;
         let cell = self
-            .opened
+            .offline
             .get(&name.map(str::to_owned))
-            .ok_or_else(|| self.undefined(name))?;
+            .ok_or_else(|| self.undefined(Role::Offline, name))?;
         cell.get_or_try_init(|| async {
-            let config = block.provider_config(&Self::block_name(name), &self.config);
+            let config = block.provider_config(&Role::Offline.block_name(name), &self.config);
             self.providers.open_offline(cx, config).await
+        })
+        .await
+        .cloned()
+    }
+
+    /// The online store of a name, opened if it was not.
+    ///
+    /// # Errors
+    /// As [`Self::offline`].
+    pub(crate) async fn online(
+        &self,
+        cx: &Context,
+        name: Option<&str>,
+    ) -> Result<Arc<dyn OnlineStore>> {
+        let block = self.block(Role::Online, name)?;
+        let cell = self
+            .online
+            .get(&name.map(str::to_owned))
+            .ok_or_else(|| self.undefined(Role::Online, name))?;
+        cell.get_or_try_init(|| async {
+            let config = block.provider_config(&Role::Online.block_name(name), &self.config);
+            self.providers.open_online(cx, config).await
         })
         .await
         .cloned()
@@ -80,29 +121,47 @@ impl Stores {
         self.config.limits.clone()
     }
 
-    fn block(&self, name: Option<&str>) -> Result<&StoreBlock> {
-        match name {
-            None => Ok(&self.config.offline_store),
-            Some(named) => self
-                .config
-                .offline_stores
-                .get(named)
-                .ok_or_else(|| self.undefined(name)),
+    /// The block of the configuration that a name means.
+    ///
+    /// # Errors
+    /// `InvalidArgument` (`P106`) for a name that the configuration does not have.
+    pub(crate) fn block(&self, role: Role, name: Option<&str>) -> Result<&StoreBlock> {
+        let found = match (role, name) {
+            (Role::Offline, None) => Some(&self.config.offline_store),
+            (Role::Online, None) => Some(&self.config.online_store),
+            (_, Some(name)) => self.named(role).get(name),
+        };
+        found.ok_or_else(|| self.undefined(role, name))
+    }
+
+    fn named(&self, role: Role) -> &BTreeMap<String, StoreBlock> {
+        match role {
+            Role::Offline => &self.config.offline_stores,
+            Role::Online => &self.config.online_stores,
         }
     }
 
-    fn undefined(&self, name: Option<&str>) -> Error {
+    fn undefined(&self, role: Role, name: Option<&str>) -> Error {
         let name = name.unwrap_or_default();
-        let known = self.config.offline_stores.keys().map(String::as_str);
+        let known = self.named(role).keys().map(String::as_str);
         let hint = did_you_mean(name, known);
+        let role = role.name();
         Error::new(
             &codes::UNDEFINED_REFERENCE,
-            format!("provender.yaml has no offline store {name:?} under offline_stores"),
+            format!("provender.yaml has no {role} store {name:?} under {role}_stores"),
         )
         .help(if hint.is_empty() {
-            "add it there, or leave `store:` out to use offline_store".to_owned()
+            format!("add it there, or leave the store's name out to use {role}_store")
         } else {
             hint
         })
     }
+}
+
+fn unopened<T: ?Sized>(named: &BTreeMap<String, StoreBlock>) -> Opened<T> {
+    let named = named.keys().cloned().map(Some);
+    std::iter::once(None)
+        .chain(named)
+        .map(|name| (name, OnceCell::new()))
+        .collect()
 }

@@ -318,7 +318,7 @@ fn check_as_known(resolved: &Resolved) -> Result<()> {
     }
 }
 
-fn first_problem(problems: Vec<crate::request::source::Problem>) -> Error {
+pub(crate) fn first_problem(problems: Vec<crate::request::source::Problem>) -> Error {
     problems.into_iter().next().map_or_else(
         || Error::new(&codes::INTERNAL, "a source does not fit for no reason"),
         |problem| problem.error,

@@ -1,14 +1,13 @@
 //! `provender apply`
 
-use std::io::{BufRead, IsTerminal, Write};
-
-use provender_core::provider::{Author, Revision};
+use provender_core::provider::{Author, ViewVersion};
 use provender_core::{Error, codes};
-use provender_store::{Plan, PlanAction};
+use provender_store::{Applied, Plan, PlanAction};
 use serde::Serialize;
 
 use super::plan;
 use crate::args::{ApplyArgs, OutputFormat};
+use crate::confirm::confirmed;
 use crate::errors::{DONE, Outcome, say};
 use crate::output;
 use crate::progress::plural;
@@ -16,9 +15,10 @@ use crate::session::{Session, author};
 
 /// What `--output json` shows.
 #[derive(Serialize)]
-struct Applied<'a> {
+struct Shown<'a> {
     plan: &'a Plan,
-    revision: Revision,
+    #[serde(flatten)]
+    applied: &'a Applied,
 }
 
 /// Applies the definitions.
@@ -37,24 +37,33 @@ pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Outcome {
     if plan.has_deletes() && !args.yes {
         confirm(&plan).await?;
     }
-    let revision = if plan.is_empty() {
-        plan.base
-    } else {
-        let author = Author {
-            name: author(),
-            message: args.message,
-        };
-        store.apply(&session.cx, &plan, &author).await?
+    let author = Author {
+        name: author(),
+        message: args.message,
     };
+    let applied = store.apply(&session.cx, &plan, &author).await?;
     if json {
-        output::json(&Applied {
+        output::json(&Shown {
             plan: &plan,
-            revision,
+            applied: &applied,
         })?;
     } else if !plan.is_empty() {
-        say(&format!("applied as revision {}", revision.0));
+        say(&format!("applied as revision {}", applied.revision.0));
     }
+    cleaned(&applied);
     Ok(DONE)
+}
+
+/// Tells which online data went, and which could not be dropped.
+fn cleaned(applied: &Applied) {
+    if !applied.dropped.is_empty() {
+        let name = |view: &ViewVersion| format!("{}@{}", view.view, view.version);
+        let dropped: Vec<String> = applied.dropped.iter().map(name).collect();
+        say(&format!("dropped online data of {}", dropped.join(", ")));
+    }
+    for warning in &applied.warnings {
+        say(&format!("warning: {warning}"));
+    }
 }
 
 /// Asks on a terminal whether to delete; without one the answer is no.
@@ -70,8 +79,7 @@ async fn confirm(plan: &Plan) -> Outcome<()> {
         plural(deletes.len() as u64, "definition"),
         deletes.join(", ")
     );
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if terminal && ask(&format!("Delete {what}? [y/N] ")).await {
+    if confirmed(&format!("Delete {what}?")).await {
         return Ok(());
     }
     Err(Error::new(
@@ -80,20 +88,4 @@ async fn confirm(plan: &Plan) -> Outcome<()> {
     )
     .help("confirm when asked, or pass --yes")
     .into())
-}
-
-/// Waits for an answer on a thread of its own, so that Ctrl-C is heard meanwhile.
-async fn ask(question: &str) -> bool {
-    let mut stderr = std::io::stderr();
-    let _ = stderr.write_all(question.as_bytes());
-    let _ = stderr.flush();
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer).is_ok();
-        let yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-        // Nobody waits any more after Ctrl-C.
-        let _ = sender.send(read && yes);
-    });
-    receiver.await.unwrap_or(false)
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod delete;
 mod describe;
 mod doctor;
 mod explain;
@@ -10,8 +11,14 @@ mod history;
 mod import;
 mod init;
 mod list;
+mod materialize;
+mod online;
 mod plan;
+mod push;
 mod schema;
+mod serve;
+mod status;
+mod verify;
 
 use crate::args::{Cli, Command};
 use crate::errors::Outcome;
@@ -37,6 +44,18 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Historical(args) => {
             session::run(&global, async |s| historical::run(s, args).await)
         }
+        Command::Materialize(args) => {
+            session::run(&global, async |s| materialize::run(s, args).await)
+        }
+        Command::MaterializeIncremental(args) => session::run(&global, async |s| {
+            materialize::run_incremental(s, args).await
+        }),
+        Command::Status => session::run(&global, async |s| status::run(s).await),
+        Command::Online(args) => session::run(&global, async |s| online::run(s, args).await),
+        Command::Push(args) => session::run(&global, async |s| push::run(s, args).await),
+        Command::Delete(args) => session::run(&global, async |s| delete::run(s, args).await),
+        Command::Verify(args) => session::run(&global, async |s| verify::run(s, args).await),
+        Command::Serve(args) => session::run_service(&global, async |s| serve::run(s, args).await),
         Command::Doctor => session::run(&global, async |s| doctor::run(s).await),
     }
 }

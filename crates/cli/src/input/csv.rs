@@ -69,6 +69,7 @@ pub(super) fn open(name: String, reader: TextReader, declared: &DeclaredTypes) -
             rows,
             sample,
             types,
+            declared: declared.clone(),
             schema,
         }),
     })
@@ -85,6 +86,9 @@ fn check_columns(name: &str, columns: &[String], declared: &DeclaredTypes) -> Re
     }
     for (column, value_type) in declared.iter() {
         if !columns.iter().any(|known| known == column) {
+            if declared.is_by_definition() {
+                continue;
+            }
             return Err(Error::new(
                 &codes::BAD_INPUT_FILE,
                 format!("--schema names the column {column:?}, which {name} does not have"),
@@ -149,6 +153,7 @@ struct Batches {
     rows: Rows,
     sample: VecDeque<Chunk>,
     types: Vec<ValueType>,
+    declared: DeclaredTypes,
     schema: SchemaRef,
 }
 
@@ -170,9 +175,7 @@ impl Batches {
                         self.rows.name, chunk.lines[misfit.row], misfit.value
                     ),
                 )
-                .help(format!(
-                    "mend the value, or say what the column holds: --schema {name}:string"
-                ))
+                .help(self.declared.advice(name))
             })?);
         }
         RecordBatch::try_new(self.schema.clone(), columns)

@@ -1,12 +1,18 @@
-//! `--schema name:type,...`: types that a file of text does not carry.
+//! Types that a file of text does not carry: those of `--schema name:type,...`, or those that the
+//! definitions give the columns that are expected.
 
+use arrow_schema::Schema;
 use provender_core::ValueType;
 
 use crate::errors::{Failure, usage};
 
 /// Types by column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DeclaredTypes(Vec<(String, ValueType)>);
+pub(crate) struct DeclaredTypes {
+    columns: Vec<(String, ValueType)>,
+    /// Whether the definitions say so. Then a column that the file lacks is for others to miss.
+    by_definition: bool,
+}
 
 impl DeclaredTypes {
     /// Reads `name:type,...`; commas inside of `<>` and `()` belong to the type.
@@ -32,16 +38,44 @@ impl DeclaredTypes {
             }
             columns.push((name, value_type));
         }
-        Ok(Self(columns))
+        Ok(Self {
+            columns,
+            by_definition: false,
+        })
+    }
+
+    /// The types that the definitions give columns, wherever a file has them.
+    pub(crate) fn by_definition(schema: &Schema) -> Self {
+        let typed = |field: &arrow_schema::FieldRef| {
+            let value_type = ValueType::from_arrow(field.data_type())?;
+            Some((field.name().clone(), value_type))
+        };
+        Self {
+            columns: schema.fields().iter().filter_map(typed).collect(),
+            by_definition: true,
+        }
+    }
+
+    pub(crate) fn is_by_definition(&self) -> bool {
+        self.by_definition
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.columns.is_empty()
+    }
+
+    /// What to do about a value of a column that is not of the column's type.
+    pub(crate) fn advice(&self, column: &str) -> String {
+        if self.by_definition {
+            "mend the value; the column's type is the one of its definition".to_owned()
+        } else {
+            format!("mend the value, or say what the column holds: --schema {column}:string")
+        }
     }
 
     /// The declared type of a column.
     pub(crate) fn get(&self, column: &str) -> Option<&ValueType> {
-        self.0
+        self.columns
             .iter()
             .find(|(name, _)| name == column)
             .map(|(_, value_type)| value_type)
@@ -49,7 +83,9 @@ impl DeclaredTypes {
 
     /// The declared columns and their types, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &ValueType)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.columns
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn open(name: String, reader: TextReader, declared: &DeclaredTypes) -
             lines,
             sample,
             decoded: Arc::new(Schema::new(decoded)),
+            declared: declared.clone(),
             schema,
         }),
     })
@@ -103,6 +104,9 @@ fn infer(name: &str, sample: &VecDeque<Chunk>, declared: &DeclaredTypes) -> Resu
     let order = key_order(sample);
     fields.sort_by_key(|field| order.iter().position(|key| key == field.name()));
     for (column, value_type) in declared.iter() {
+        if declared.is_by_definition() && !sample.is_empty() {
+            break;
+        }
         if !fields.iter().any(|field| field.name() == column) {
             fields.push(Arc::new(value_type.to_field(column)));
         }
@@ -225,6 +229,7 @@ struct Batches {
     lines: Lines,
     sample: VecDeque<Chunk>,
     decoded: SchemaRef,
+    declared: DeclaredTypes,
     schema: SchemaRef,
 }
 
@@ -251,10 +256,7 @@ impl Batches {
                             field.name()
                         ),
                     )
-                    .help(format!(
-                        "mend the value, or say what the column holds: --schema {}:string",
-                        field.name()
-                    ))
+                    .help(self.declared.advice(field.name()))
                 })?,
             });
         }
@@ -285,7 +287,11 @@ impl Batches {
             &codes::BAD_INPUT_FILE,
             format!("{}{place}: {why}", self.lines.name),
         )
-        .help("mend the line, or name the column's type: --schema column:type")
+        .help(if self.declared.is_by_definition() {
+            "mend the line; the columns' types are those of their definitions"
+        } else {
+            "mend the line, or name the column's type: --schema column:type"
+        })
     }
 }
 

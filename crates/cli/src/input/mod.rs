@@ -5,6 +5,7 @@
 
 mod csv;
 mod declared;
+mod entity;
 mod ipc;
 mod jsonl;
 mod parquet;
@@ -16,12 +17,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
 use provender_core::{BatchStream, Context, Error, Result, codes};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::declared::DeclaredTypes;
+pub(crate) use self::entity::{Pair, pairs, repeated, typed};
 use crate::args::InputFormat;
 use crate::errors::{Failure, usage};
 
@@ -94,6 +96,14 @@ impl InputFile {
             format,
             declared,
         })
+    }
+
+    /// The same file, whose columns have the types that the definitions give them wherever the file
+    /// itself carries none.
+    #[must_use]
+    pub(crate) fn expecting(mut self, schema: &Schema) -> Self {
+        self.declared = DeclaredTypes::by_definition(schema);
+        self
     }
 
     /// The file's name for messages.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array,
+    UInt64Array,
+};
 use arrow_schema::{Field, Schema};
 use provender_core::{Error, codes};
 
@@ -56,6 +59,32 @@ impl Rows {
     #[must_use]
     pub(crate) fn numbers(self, name: &str, values: impl Iterator<Item = u64>) -> Self {
         self.column(name, Arc::new(UInt64Array::from_iter_values(values)))
+    }
+
+    /// Adds a column of numbers with nulls.
+    #[must_use]
+    pub(crate) fn numbers_or_null(
+        self,
+        name: &str,
+        values: impl Iterator<Item = Option<u64>>,
+    ) -> Self {
+        self.column(name, Arc::new(values.collect::<UInt64Array>()))
+    }
+
+    /// Adds a column of numbers that may be negative, with nulls.
+    #[must_use]
+    pub(crate) fn signed_or_null(
+        self,
+        name: &str,
+        values: impl Iterator<Item = Option<i64>>,
+    ) -> Self {
+        self.column(name, Arc::new(values.collect::<Int64Array>()))
+    }
+
+    /// Adds a column of numbers with a fraction.
+    #[must_use]
+    pub(crate) fn fractions(self, name: &str, values: impl Iterator<Item = f64>) -> Self {
+        self.column(name, Arc::new(Float64Array::from_iter_values(values)))
     }
 
     /// Adds a column of yes and no.

@@ -46,8 +46,10 @@ impl Preview {
     }
 
     pub(super) fn finish(self, total: u64) -> Outcome<String> {
-        let turned = self.schema.fields().len() > MAX_COLUMNS;
         let mut rows = cells(&self.batches, MAX_CELL_CHARS, "null")?;
+        // Where all rows are wanted they go below each other as soon as there are many.
+        let all = self.limit == usize::MAX && rows.len() > MAX_TURNED_ROWS;
+        let turned = self.schema.fields().len() > MAX_COLUMNS && !all;
         if turned {
             rows.truncate(MAX_TURNED_ROWS);
         }

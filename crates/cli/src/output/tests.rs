@@ -254,6 +254,42 @@ async fn table_shows_the_first_rows_and_counts_all() {
     assert_eq!(text.lines().count(), 5, "{text}");
 }
 
+#[tokio::test]
+async fn wide_rows_are_turned_unless_all_of_many_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = |n_rows: i64| {
+        let columns = (0..13).map(|column| {
+            let values = (0..n_rows).map(|row| row * 100 + column);
+            let column_of: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
+            (format!("c{column}"), column_of)
+        });
+        RecordBatch::try_from_iter(columns).unwrap()
+    };
+    for (n_rows, limit, start, end) in [
+        (
+            2,
+            usize::MAX,
+            "column  type   row 1  row 2\n",
+            "2 rows, 13 columns\n",
+        ),
+        (6, usize::MAX, " c0   c1", "512\n6 rows, 13 columns\n"),
+        (
+            6,
+            20,
+            "column  type   row 1",
+            "6 rows (5 shown), 13 columns\n",
+        ),
+    ] {
+        let path = folder.path().join(format!("{n_rows}-{limit}.txt"));
+        let batch = wide(n_rows);
+        let stream = BatchStream::from_batches(batch.schema(), vec![batch]);
+        let opened = Destination::file(&path, Some(OutputFormat::Table)).unwrap();
+        opened.open().unwrap().write(stream, limit).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(start) && text.ends_with(end), "{text}");
+    }
+}
+
 #[test]
 fn own_results_are_rows() {
     let rows = Rows::default()

@@ -10,11 +10,16 @@ fn version_and_help_need_nothing() {
         .exits(0)
         .says(env!("CARGO_PKG_VERSION"));
     let help = folder.run(&["--help"]).exits(0).says("Exit codes: 0 done");
-    for verb in ["init", "plan", "apply", "historical", "completions"] {
+    for verb in [
+        "init",
+        "plan",
+        "historical",
+        "materialize",
+        "online",
+        "push",
+        "verify",
+    ] {
         assert!(help.stdout.contains(verb), "{verb}");
-    }
-    for later in ["materialize", "serve", "push"] {
-        assert!(!help.stdout.contains(later), "{later}");
     }
     folder
         .run(&["historical", "--help"])
@@ -52,6 +57,20 @@ fn wrong_usage_exits_with_2() {
             "SELECT 1",
         ],
         &["plan", "--output", "xml"],
+        &["materialize", "2013-01-01"],
+        &["online", "--entity", "origin=JFK"],
+        &[
+            "online",
+            "--service",
+            "s",
+            "--entity",
+            "a=1",
+            "--entities",
+            "k.csv",
+        ],
+        &["push", "v", "rows.csv"],
+        &["push", "v", "rows.csv", "--to", "nowhere"],
+        &["verify", "--full", "--sample", "3"],
         &["schema", "nothing"],
     ] {
         let ran = folder.run(args).exits(2);
@@ -87,6 +106,32 @@ fn usage_that_the_parser_cannot_see_exits_with_2_too() {
         .run(&["import", "t", "s.csv", "--schema", "a:int65"])
         .exits(2)
         .complains("error[P109]");
+    folder
+        .run(&["materialize", "yesterday", "now"])
+        .exits(2)
+        .complains("error[P406]: START: \"yesterday\" is no time")
+        .complains("a date, or now");
+    folder
+        .run(&["materialize", "2014-01-01", "2013-01-01"])
+        .exits(2)
+        .complains("START 2014-01-01T00:00:00Z is not before END 2013-01-01T00:00:00Z");
+    folder
+        .run(&["materialize-incremental", "--end", "2013"])
+        .exits(2)
+        .complains("--end: \"2013\" is no time")
+        .complains("write 2013-01-01T00:00:00Z");
+    folder
+        .run(&["online", "--service", "example", "--entity", "north"])
+        .exits(2)
+        .complains("--entity: \"north\" has no =");
+    folder
+        .run(&["online", "--service", "example", "--entities", "keys.txt"])
+        .exits(2)
+        .complains("the format of keys.txt is not clear from its name");
+    folder
+        .run(&["delete", "station_weather"])
+        .exits(2)
+        .complains("no entity is named, so there is nothing to erase");
 }
 
 #[test]
@@ -98,6 +143,9 @@ fn commands_without_a_project_say_so() {
         &["list"],
         &["history"],
         &["doctor"],
+        &["status"],
+        &["verify"],
+        &["materialize-incremental"],
     ] {
         folder
             .run(args)

@@ -250,7 +250,8 @@ fn applied_definitions_are_listed_and_described() {
         .run(&["doctor"])
         .exits(0)
         .says("ok      registry (sqlite)")
-        .says("ok      offline_store (delta)");
+        .says("ok      offline_store (delta)")
+        .says("ok      online_store (local)");
 }
 
 #[test]

@@ -4,5 +4,8 @@
 
 mod apart;
 mod flow;
+mod latest;
 mod outputs;
+mod reads;
 mod run;
+mod writes;

@@ -22,7 +22,7 @@ impl Column<'_> {
                 numbers,
                 nulls,
             } if !has_null(*nulls, row * size, *size) => {
-                Scalar::borrow(*numbers).append(row * size..(row + 1) * size, out);
+                Scalar::borrow(numbers).append(row * size..(row + 1) * size, out);
                 Ok(())
             }
             _ => self.append_value(row, out),
@@ -71,7 +71,7 @@ impl Column<'_> {
                 let start = row * size;
                 append_presence(*nulls, start, *size, out);
                 if !has_null(*nulls, start, *size) {
-                    Scalar::borrow(*numbers).append(start..start + size, out);
+                    Scalar::borrow(numbers).append(start..start + size, out);
                     return Ok(());
                 }
                 for index in start..start + size {

@@ -125,7 +125,7 @@ fn other_columns_are_refused_by_name() {
         "join key \"k1\" is declared int64, but its column is Utf8"
     );
     assert_eq!(
-        said(&[text.clone()]),
+        said(std::slice::from_ref(&text)),
         "expected 2 join key columns, found 1"
     );
     let two = build(&ValueType::Int64.to_arrow(), &[Value::Null, Value::Null]).unwrap();

@@ -167,7 +167,7 @@ pub(super) async fn several_views_are_read_at_once(
     let airport = layout(
         &cx,
         "airport",
-        &[text.clone()],
+        std::slice::from_ref(&text),
         &[ValueType::Int64, text.clone()],
     );
     let route = layout(
@@ -177,7 +177,8 @@ pub(super) async fn several_views_are_read_at_once(
         &[ValueType::Float64],
     );
     let global = layout(&cx, "global", &[], &[ValueType::Int64]);
-    let empty = layout(&cx, "never_written", &[ValueType::Int32], &[text.clone()]);
+    let features = std::slice::from_ref(&text);
+    let empty = layout(&cx, "never_written", &[ValueType::Int32], features);
     let names = ["JFK", "LAX", "", "SEA"];
     let airports: Vec<OnlineRow> = names[..3]
         .iter()

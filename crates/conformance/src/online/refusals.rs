@@ -58,7 +58,8 @@ pub(super) async fn other_columns_are_refused(
         ("features are swapped", project(&right, &swapped)?),
         ("keys are swapped", project(&right, &swapped_keys)?),
     ];
-    let changes: [(&str, fn(&mut ViewLayout)); 5] = [
+    type Change = fn(&mut ViewLayout);
+    let changes: [(&str, Change); 5] = [
         ("a key is of another type", |layout| {
             layout.join_keys[1].value_type = ValueType::Int32;
         }),

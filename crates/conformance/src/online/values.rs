@@ -88,7 +88,7 @@ pub(super) async fn keys_of_every_type_find_their_rows(
                 .flat_map(|key| {
                     values
                         .iter()
-                        .map(move |value| [&key[..], &[value.clone()]].concat())
+                        .map(move |value| [&key[..], std::slice::from_ref(value)].concat())
                 })
                 .collect();
         }

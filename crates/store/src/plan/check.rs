@@ -13,6 +13,7 @@ use provender_definitions::Loaded;
 use super::located;
 use crate::FeatureStore;
 use crate::request::source::{BoundOutput, Place, bind};
+use crate::stores::Role;
 
 /// How many sources are asked for their schema at once.
 const N_CONCURRENT: usize = 8;
@@ -33,6 +34,20 @@ pub(super) async fn feature_views(
     // Views that share a source share its definition's mistakes, which are told once.
     let mut told: HashSet<String> = HashSet::new();
     for view in views.values() {
+        if let Err(error) = store
+            .stores()
+            .block(Role::Online, view.online_store.as_deref())
+        {
+            errors.push(located(
+                &loaded.locations,
+                ObjectKind::FeatureView,
+                &view.name,
+                Some("online_store"),
+                error
+                    .prefixed(format_args!("view {:?}: ", view.name))
+                    .context("view", view.name.clone()),
+            ));
+        }
         let source = &view.source;
         let key = (source.store.clone(), SourceRef::from(source));
         let schema = match schemas.get(&key) {

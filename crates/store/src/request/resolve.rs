@@ -36,6 +36,8 @@ pub(crate) struct JoinedView {
     pub(crate) label: String,
     /// The view's name.
     pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: u32,
     /// The view, at the version that was asked for.
     pub(crate) view: Arc<FeatureView>,
     /// Its join keys and the column that each is read from.
@@ -357,6 +359,7 @@ impl Resolver<'_> {
             joins.push(JoinedView {
                 label: label.to_owned(),
                 name: name.to_owned(),
+                version,
                 view: view.clone(),
                 keys,
                 wanted: Vec::new(),
@@ -478,7 +481,15 @@ fn keys_of(catalog: &Catalog, view: &AnyView) -> Result<BTreeSet<String>> {
 }
 
 /// The input of an on-demand view: its name, version and definition.
-fn input_view(catalog: &Catalog, view: &str, input: &str) -> Result<(String, u32, AnyView)> {
+///
+/// # Errors
+/// `InvalidArgument` (`P106`) for an input that names no view, `NotFound` (`P401`) for one that is
+/// not applied.
+pub(crate) fn input_view(
+    catalog: &Catalog,
+    view: &str,
+    input: &str,
+) -> Result<(String, u32, AnyView)> {
     let (name, version) = split_version(input).ok_or_else(|| {
         Error::new(
             &codes::UNDEFINED_REFERENCE,

@@ -366,6 +366,7 @@ async fn a_source_that_changed_since_it_was_applied_is_named() {
         bad,
         [
             "offline_stores.broken (memory)",
+            "online_stores.broken (memory)",
             "feature view airport_weather@1"
         ]
     );

@@ -1,10 +1,20 @@
 //! The feature store over reference stores in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cleanup;
+mod delete;
 mod historical;
+mod materialize;
+mod materialize_random;
+mod materialize_runs;
 mod names_and_types;
+mod online;
 mod plan;
+mod push;
+mod push_tables;
 mod pushdown;
+mod status;
 mod support;
 mod surroundings;
+mod verify;
 mod versions;

@@ -11,12 +11,13 @@ use arrow_array::{
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use futures::FutureExt;
-use provender_conformance::memory::{MemoryOfflineStore, MemoryRegistry};
+use futures::future::BoxFuture;
+use provender_conformance::memory::{MemoryOfflineStore, MemoryOnlineStore, MemoryRegistry};
 use provender_conformance::{Table, Tables};
 use provender_core::model::SourceVersion;
 use provender_core::provider::{
-    Author, Factory, OfflineCapabilities, OfflineStore, Provider, ProviderInfo, Providers,
-    Resources, Revision,
+    Author, Factory, OfflineCapabilities, OfflineStore, OnlineStore, Provider, ProviderInfo,
+    Providers, Resources, Revision, ViewVersion,
 };
 use provender_core::request::{
     LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt,
@@ -24,7 +25,7 @@ use provender_core::request::{
 };
 use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_definitions::{Loaded, ProjectConfig, ServerConfig, StoreBlock, parse_definitions};
-use provender_store::{FeatureStore, HistoricalRequest, Plan, Selection};
+use provender_store::{Applied, FeatureStore, HistoricalRequest, Plan, Selection};
 
 /// Microseconds in an hour.
 pub const HOUR: i64 = 3_600_000_000;
@@ -39,6 +40,45 @@ pub struct TestStore {
     pub joins: Mutex<Vec<PointInTimeJoin>>,
     /// What it does wrong.
     pub defect: Option<Defect>,
+    /// What happens before each scan.
+    pub before_scan: Hook,
+}
+
+type BeforeScan = dyn Fn(&Scan) -> BoxFuture<'static, Result<()>> + Send + Sync;
+
+/// Something that happens in the middle of other work, and may make it fail.
+#[derive(Default)]
+pub struct Hook(Mutex<Option<Arc<BeforeScan>>>);
+
+impl Hook {
+    pub fn set(
+        &self,
+        hook: impl Fn(&Scan) -> BoxFuture<'static, Result<()>> + Send + Sync + 'static,
+    ) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
+    }
+
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn run(&self, scan: &Scan) -> Result<()> {
+        let hook = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match hook {
+            Some(hook) => hook(scan).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 /// A breach of the provider's contract.
@@ -59,6 +99,7 @@ impl TestStore {
             n_joins: AtomicUsize::new(0),
             joins: Mutex::new(Vec::new()),
             defect: None,
+            before_scan: Hook::default(),
         }
     }
 
@@ -68,6 +109,34 @@ impl TestStore {
         store.capabilities.point_in_time_join = true;
         store.capabilities.sql_spine = true;
         store
+    }
+
+    /// The answer, with the defect if there is one.
+    async fn spoilt(&self, answer: BatchStream) -> Result<BatchStream> {
+        let Some(defect) = self.defect else {
+            return Ok(answer);
+        };
+        let schema = answer.schema.clone();
+        let all = Table::collect(answer).await?.one_batch().unwrap();
+        let n_rows = all.num_rows();
+        Ok(match defect {
+            Defect::DropsLastRow => {
+                BatchStream::from_batches(schema, vec![all.slice(0, n_rows - 1)])
+            }
+            Defect::AddsRow => {
+                BatchStream::from_batches(schema, vec![all.clone(), all.slice(0, 1)])
+            }
+            Defect::RenamesColumn => {
+                let columns = all.columns().iter().cloned();
+                let renamed = RecordBatch::try_from_iter(
+                    columns
+                        .enumerate()
+                        .map(|(at, column)| (format!("x{at}"), column)),
+                )
+                .unwrap();
+                BatchStream::from_batches(renamed.schema(), vec![renamed])
+            }
+        })
     }
 }
 
@@ -94,6 +163,7 @@ impl OfflineStore for TestStore {
     }
 
     async fn scan(&self, cx: &Context, scan: Scan) -> Result<Vec<BatchStream>> {
+        self.before_scan.run(&scan).await?;
         self.inner.scan(cx, scan).await
     }
 
@@ -116,38 +186,27 @@ impl OfflineStore for TestStore {
             }
             Spine::Sql(spine) => sql_join(cx, scanned, join, &spine).await?,
         };
-        let Some(defect) = self.defect else {
-            return Ok(answer);
-        };
-        let schema = answer.schema.clone();
-        let all = Table::collect(answer).await?.one_batch().unwrap();
-        let n_rows = all.num_rows();
-        Ok(match defect {
-            Defect::DropsLastRow => {
-                BatchStream::from_batches(schema, vec![all.slice(0, n_rows - 1)])
-            }
-            Defect::AddsRow => {
-                BatchStream::from_batches(schema, vec![all.clone(), all.slice(0, 1)])
-            }
-            Defect::RenamesColumn => {
-                let columns = all.columns().iter().cloned();
-                let renamed = RecordBatch::try_from_iter(
-                    columns
-                        .enumerate()
-                        .map(|(at, column)| (format!("x{at}"), column)),
-                )
-                .unwrap();
-                BatchStream::from_batches(renamed.schema(), vec![renamed])
-            }
-        })
+        self.spoilt(answer).await
     }
 
     async fn latest(&self, cx: &Context, latest: LatestPerKey) -> Result<BatchStream> {
-        self.inner.latest(cx, latest).await
+        if !self.capabilities.latest {
+            return self.inner.latest(cx, latest).await;
+        }
+        let scanned = Arc::new(MemoryOfflineStore::new(self.inner.tables()));
+        let resources = Resources::default();
+        let answer = provender_engine::latest(cx, &resources, scanned, latest).await?;
+        self.spoilt(answer).await
     }
 
     async fn windows(&self, cx: &Context, windows: WindowsAt) -> Result<BatchStream> {
-        self.inner.windows(cx, windows).await
+        if !self.capabilities.windows {
+            return self.inner.windows(cx, windows).await;
+        }
+        let scanned = Arc::new(MemoryOfflineStore::new(self.inner.tables()));
+        let resources = Resources::default();
+        let answer = provender_engine::windows(cx, &resources, scanned, windows).await?;
+        self.spoilt(answer).await
     }
 
     async fn write(
@@ -230,9 +289,13 @@ pub struct Project {
     /// The project's offline store, and one named `other`.
     pub offline: Arc<TestStore>,
     pub other: Arc<TestStore>,
+    /// The project's online store, and one named `other`. Clones share what they hold.
+    pub online: MemoryOnlineStore,
+    pub other_online: MemoryOnlineStore,
 }
 
 type Opened<T> = Mutex<BTreeMap<String, Arc<T>>>;
+static ONLINE: Opened<MemoryOnlineStore> = Mutex::new(BTreeMap::new());
 static STORES: Opened<TestStore> = Mutex::new(BTreeMap::new());
 static REGISTRIES: Opened<MemoryRegistry> = Mutex::new(BTreeMap::new());
 static N_PROJECTS: AtomicUsize = AtomicUsize::new(0);
@@ -253,6 +316,10 @@ fn keep<T>(all: &Opened<T>, id: &str, value: &Arc<T>) -> StoreBlock {
     }
 }
 
+fn keep_online(id: &str, store: &MemoryOnlineStore) -> StoreBlock {
+    keep(&ONLINE, id, &Arc::new(store.clone()))
+}
+
 fn providers() -> Providers {
     let mut providers = Providers::default();
     providers.register(Factory {
@@ -266,7 +333,13 @@ fn providers() -> Providers {
             }
             .boxed()
         }),
-        online: None,
+        online: Some(|_, config| {
+            async move {
+                let store: Arc<dyn OnlineStore> = opened(&ONLINE, &config.options["id"])?;
+                Ok(store)
+            }
+            .boxed()
+        }),
         registry: Some(|_, config| {
             async move {
                 let registry: Arc<dyn provender_core::provider::Registry> =
@@ -289,6 +362,9 @@ impl Project {
         let (offline, other) = (Arc::new(offline), Arc::new(other));
         let registry = Arc::new(MemoryRegistry::new());
         let other_block = keep(&STORES, &format!("other{number}"), &other);
+        let (online, other_online) = (MemoryOnlineStore::new(), MemoryOnlineStore::new());
+        let online_block = keep_online(&format!("online{number}"), &online);
+        let other_online_block = keep_online(&format!("other_online{number}"), &other_online);
         let missing = StoreBlock {
             scheme: "memory".to_owned(),
             options: serde_json::Map::from_iter([("id".to_owned(), "nowhere".into())]),
@@ -301,12 +377,18 @@ impl Project {
                 ("other".to_owned(), other_block),
                 ("broken".to_owned(), missing.clone()),
             ]),
-            online_store: missing,
-            online_stores: BTreeMap::new(),
+            online_store: online_block,
+            online_stores: BTreeMap::from([
+                ("other".to_owned(), other_online_block),
+                ("broken".to_owned(), missing),
+            ]),
             registry: keep(&REGISTRIES, &format!("registry{number}"), &registry),
             plugins: Vec::new(),
             server: ServerConfig::default(),
-            limits: Resources::default(),
+            limits: Resources {
+                n_threads: 4,
+                ..Resources::default()
+            },
         };
         let cx = Context::new("flights");
         let store = FeatureStore::open(&cx, config, providers()).await.unwrap();
@@ -316,6 +398,17 @@ impl Project {
             registry,
             offline,
             other,
+            online,
+            other_online,
+        }
+    }
+
+    /// A view's version of this project.
+    pub fn view(&self, view: &str, version: u32) -> ViewVersion {
+        ViewVersion {
+            project: "flights".to_owned(),
+            view: view.to_owned(),
+            version,
         }
     }
 
@@ -338,6 +431,11 @@ impl Project {
     }
 
     pub async fn commit(&self, plan: &Plan) -> Result<Revision> {
+        Ok(self.apply_plan(plan).await?.revision)
+    }
+
+    /// Applies a plan, and answers what was cleaned up as well.
+    pub async fn apply_plan(&self, plan: &Plan) -> Result<Applied> {
         let author = Author {
             name: "ann".to_owned(),
             message: "a test".to_owned(),

@@ -196,6 +196,8 @@ async fn doctor_examines_registry_stores_and_sources() {
             ("offline_stores.broken (memory)", false),
             ("offline_stores.other (memory)", true),
             ("online_store (memory)", true),
+            ("online_stores.broken (memory)", false),
+            ("online_stores.other (memory)", true),
             ("feature view airport_facts@1", true),
             ("feature view airport_weather@1", true),
             ("feature view route_delay@1", true),

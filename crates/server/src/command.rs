@@ -1,0 +1,288 @@
+//! What clients ask: the JSON of tickets and descriptors.
+//!
+//! Decides how commands are spelled, and that every mistake in one names its field. What a command means
+//! is the verbs' business.
+
+use std::collections::BTreeMap;
+
+use provender_core::model::{FeatureRef, split_version};
+use provender_core::names::did_you_mean;
+use provender_core::{Error, Result, codes};
+use provender_store::{PushTarget, Selection};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// The longest command that is read.
+const MAX_COMMAND_BYTES: usize = 8 << 20;
+/// The values of `op`.
+const OPERATIONS: [&str; 5] = ["online", "historical", "spine", "read", "push"];
+
+/// A ticket, or the command of a descriptor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Latest values.
+    Online(OnlineCommand),
+    /// Values as they were.
+    Historical(HistoricalCommand),
+    /// Rows for a later historical call.
+    Spine,
+    /// Offline rows of a view.
+    Read(ReadCommand),
+    /// Rows for a view's stores.
+    Push(PushCommand),
+}
+
+/// `{"op":"online",...}`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OnlineCommand {
+    /// `s` or `s@3`.
+    pub service: Option<String>,
+    /// Instead of a service.
+    pub features: Option<Vec<FeatureItem>>,
+    /// The values of each join key, one for each row.
+    pub entities: Option<Map<String, Value>>,
+    /// The values of each request field: one for each row, or one for all.
+    pub request: Option<Map<String, Value>>,
+    /// Names features `view__feature`.
+    pub full_feature_names: bool,
+    /// Adds status and event time of each view.
+    pub status: bool,
+}
+
+/// `{"op":"historical",...}`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoricalCommand {
+    /// `s` or `s@3`.
+    pub service: Option<String>,
+    /// Instead of a service.
+    pub features: Option<Vec<FeatureItem>>,
+    /// The spine's timestamp column.
+    pub timestamp: Option<String>,
+    /// Only rows that were known at the spine's time.
+    pub as_known: bool,
+    /// Names features `view__feature`.
+    pub full_feature_names: bool,
+    /// A spine that the server or the offline store holds.
+    pub spine: Option<SpineSource>,
+}
+
+/// Where a spine is, if the client does not stream it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum SpineSource {
+    /// Rows that were put before.
+    Handle(String),
+    /// One SELECT in the offline store's SQL.
+    Sql(String),
+    /// A table of the offline store.
+    Table(String),
+}
+
+/// `{"op":"read",...}`: rows of `start < event time <= end`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadCommand {
+    /// `v` or `v@2`.
+    pub view: String,
+    /// RFC 3339 or microseconds; none is the beginning.
+    #[serde(default)]
+    pub start: Option<Value>,
+    /// RFC 3339 or microseconds; none is the end.
+    #[serde(default)]
+    pub end: Option<Value>,
+}
+
+/// `{"op":"push",...}`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushCommand {
+    /// `v` or `v@2`.
+    pub view: String,
+    /// Which stores.
+    pub to: Target,
+    /// Makes a retry count once.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// The stores that rows are pushed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Target {
+    Online,
+    Offline,
+    Both,
+}
+
+impl From<Target> for PushTarget {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Online => Self::Online,
+            Target::Offline => Self::Offline,
+            Target::Both => Self::Both,
+        }
+    }
+}
+
+/// One entry of `features`: `view:feature`, or an object as in services.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum FeatureItem {
+    /// `view`, `view@2`, `view:feature`, `view:a,b`.
+    Short(String),
+    /// With alias, key mapping and a list of features.
+    Long(LongFeatures),
+}
+
+/// A reference to a view in full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongFeatures {
+    /// `view` or `view@2`.
+    pub view: String,
+    /// Takes the view's place in output names.
+    #[serde(rename = "as", default)]
+    pub alias: Option<String>,
+    /// The view's join key to the column that takes its place.
+    #[serde(default)]
+    pub join_keys: BTreeMap<String, String>,
+    /// The features; none is all.
+    #[serde(default)]
+    pub features: Option<Vec<String>>,
+}
+
+impl Command {
+    /// Reads a ticket or command.
+    ///
+    /// # Errors
+    /// `InvalidArgument` (`P406`) that names the field and what was expected.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_COMMAND_BYTES {
+            return Err(bad(format!(
+                "the command has {} bytes, and at most {MAX_COMMAND_BYTES} are read",
+                bytes.len()
+            ))
+            .help("stream keys through DoExchange instead"));
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            bad("the command is no JSON".to_owned())
+                .help(r#"send UTF-8 JSON such as {"op":"online","service":"s"}"#)
+                .source(error)
+        })?;
+        let Value::Object(mut fields) = value else {
+            return Err(bad("the command is no JSON object".to_owned())
+                .help(r#"send an object such as {"op":"online","service":"s"}"#));
+        };
+        let op = match fields.remove("op") {
+            Some(Value::String(op)) => op,
+            Some(_) => return Err(bad("the field \"op\" is no string".to_owned()).help(known())),
+            None => return Err(bad("the command has no field \"op\"".to_owned()).help(known())),
+        };
+        Ok(match op.as_str() {
+            "online" => Self::Online(read(&op, fields)?),
+            "historical" => Self::Historical(read(&op, fields)?),
+            "spine" => {
+                if let Some(field) = fields.keys().next() {
+                    return Err(bad(format!(
+                        "the command \"spine\" has the unknown field {field:?}"
+                    )));
+                }
+                Self::Spine
+            }
+            "read" => Self::Read(read(&op, fields)?),
+            "push" => Self::Push(read(&op, fields)?),
+            other => {
+                let hint = did_you_mean(other, OPERATIONS);
+                return Err(bad(format!("there is no operation {other:?}"))
+                    .help(if hint.is_empty() { known() } else { hint }));
+            }
+        })
+    }
+}
+
+impl OnlineCommand {
+    /// The features that are asked for.
+    ///
+    /// # Errors
+    /// As [`selection`].
+    pub fn selection(&self) -> Result<Selection> {
+        selection(self.service.as_deref(), self.features.as_deref())
+    }
+}
+
+impl HistoricalCommand {
+    /// The features that are asked for.
+    ///
+    /// # Errors
+    /// As [`selection`].
+    pub fn selection(&self) -> Result<Selection> {
+        selection(self.service.as_deref(), self.features.as_deref())
+    }
+}
+
+/// A service, or a list of features.
+///
+/// # Errors
+/// `InvalidArgument` (`P406`) for neither and for both, and for names that are none.
+fn selection(service: Option<&str>, features: Option<&[FeatureItem]>) -> Result<Selection> {
+    match (service, features) {
+        (Some(service), None) => Selection::service(service),
+        (None, Some(features)) if !features.is_empty() => features
+            .iter()
+            .map(reference)
+            .collect::<Result<Vec<_>>>()
+            .map(Selection::Features),
+        (None, Some(_)) => Err(bad("the field \"features\" is empty".to_owned())),
+        (Some(_), Some(_)) => Err(bad(
+            "the command has both \"service\" and \"features\"".to_owned()
+        )
+        .help("send one of them")),
+        (None, None) => Err(
+            bad("the command has neither \"service\" nor \"features\"".to_owned())
+                .help("send one of them"),
+        ),
+    }
+}
+
+fn reference(item: &FeatureItem) -> Result<FeatureRef> {
+    match item {
+        FeatureItem::Short(text) => FeatureRef::parse(text),
+        FeatureItem::Long(long) => {
+            let (view, version) = split_version(&long.view).ok_or_else(|| {
+                bad(format!("{:?} names no view", long.view)).help("write view or view@2")
+            })?;
+            Ok(FeatureRef {
+                view: view.to_owned(),
+                version,
+                alias: long.alias.clone(),
+                join_keys: long.join_keys.clone(),
+                features: long.features.clone(),
+            })
+        }
+    }
+}
+
+/// Reads the fields of an operation.
+fn read<T: DeserializeOwned>(op: &str, fields: Map<String, Value>) -> Result<T> {
+    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if path == "." || path.is_empty() {
+            bad(format!("the command {op:?}: {inner}"))
+        } else {
+            bad(format!("the field {path:?} of the command {op:?}: {inner}"))
+        }
+    })
+}
+
+fn known() -> String {
+    format!("send one of {}", OPERATIONS.join(", "))
+}
+
+fn bad(message: String) -> Error {
+    Error::new(&codes::BAD_REQUEST, message)
+}

@@ -1,0 +1,225 @@
+//! What the server counts, in the text format of Prometheus.
+//!
+//! Decides names and labels: latency and size per operation and service, rows, errors by kind, calls at
+//! work, and freshness per view. Labels come from definitions and never from a client's free text.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric,
+};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use provender_core::{Error, codes};
+
+use crate::inflight::InFlight;
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum Operation {
+    online,
+    historical,
+    spine,
+    read,
+    push,
+    info,
+    action,
+    /// A call that ended before its command was known.
+    other,
+}
+
+/// What is told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    operation: Operation,
+    /// The service, or empty for lists of features and for calls without any.
+    service: String,
+    /// The type of the store, or of the stores, that answered; empty if none was asked.
+    store: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    operation: Operation,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViewLabels {
+    view: String,
+    version: u32,
+}
+
+/// The server's counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    latency: Family<CallLabels, Histogram, fn() -> Histogram>,
+    size: Family<CallLabels, Histogram, fn() -> Histogram>,
+    rows: Family<CallLabels, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    at_work: Gauge,
+    freshness: Family<ViewLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+}
+
+/// One service's series of one operation, looked up once.
+#[derive(Clone, Debug)]
+pub struct Series {
+    latency: Histogram,
+    size: Histogram,
+    rows: Counter,
+}
+
+impl Series {
+    /// Counts one answer.
+    pub fn answered(&self, n_rows: usize, n_bytes: usize, took: Duration) {
+        self.latency.observe(took.as_secs_f64());
+        self.size.observe(n_bytes as f64);
+        self.rows.inc_by(n_rows as u64);
+    }
+}
+
+impl Metrics {
+    /// Counters at zero, and the bytes of messages that calls hold.
+    pub(crate) fn new(in_flight: &Arc<InFlight>) -> Self {
+        let mut registry = Registry::with_prefix("provender");
+        let latency =
+            Family::<CallLabels, Histogram, fn() -> Histogram>::new_with_constructor(seconds);
+        let size = Family::<CallLabels, Histogram, fn() -> Histogram>::new_with_constructor(sizes);
+        let rows = Family::default();
+        let errors = Family::default();
+        let at_work: Gauge<i64, AtomicI64> = Gauge::default();
+        let freshness = Family::default();
+        registry.register_with_unit(
+            "answer_duration",
+            "Time from a request (of a stream: a batch) to its answer",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        registry.register_with_unit(
+            "answer_size",
+            "Size of an answer (of a stream: to a batch), or of rows taken in",
+            Unit::Bytes,
+            size.clone(),
+        );
+        registry.register("answered_rows", "Rows answered or taken in", rows.clone());
+        registry.register("errors", "Failed calls by error code", errors.clone());
+        registry.register("calls_at_work", "Calls at work now", at_work.clone());
+        registry.register_with_unit(
+            "view_freshness",
+            "How long ago the last materialised interval of a view ended",
+            Unit::Seconds,
+            freshness.clone(),
+        );
+        registry.register_collector(Box::new(Holding(in_flight.clone())));
+        Self {
+            registry,
+            latency,
+            size,
+            rows,
+            errors,
+            at_work,
+            freshness,
+        }
+    }
+
+    /// The series of an operation, service and store.
+    pub fn series(&self, operation: Operation, service: &str, store: &str) -> Series {
+        let labels = CallLabels {
+            operation,
+            service: service.to_owned(),
+            store: store.to_owned(),
+        };
+        Series {
+            size: self.size.get_or_create(&labels).clone(),
+            latency: self.latency.get_or_create(&labels).clone(),
+            rows: self.rows.get_or_create(&labels).clone(),
+        }
+    }
+
+    /// Counts a failed call.
+    pub fn failed(&self, operation: Operation, error: &Error) {
+        let labels = ErrorLabels {
+            operation,
+            code: error.code().to_owned(),
+        };
+        self.errors.get_or_create(&labels).inc();
+    }
+
+    /// Counts a call as being at work until the guard is dropped.
+    pub fn at_work(self: &Arc<Self>) -> AtWork {
+        self.at_work.inc();
+        AtWork(self.clone())
+    }
+
+    /// Sets how long ago a view's last interval ended.
+    pub fn set_freshness(&self, view: &str, version: u32, freshness_us: i64) {
+        let labels = ViewLabels {
+            view: view.to_owned(),
+            version,
+        };
+        self.freshness
+            .get_or_create(&labels)
+            .set(freshness_us as f64 / 1e6);
+    }
+
+    /// All of it as text.
+    ///
+    /// # Errors
+    /// `Internal` if it cannot be written.
+    pub fn text(&self) -> provender_core::Result<String> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).map_err(|error| {
+            Error::new(&codes::INTERNAL, "metrics cannot be written").source(error)
+        })?;
+        Ok(text)
+    }
+}
+
+/// A call that is at work.
+#[derive(Debug)]
+pub struct AtWork(Arc<Metrics>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.dec();
+    }
+}
+
+/// The bytes that calls hold, asked for when they are read.
+#[derive(Debug)]
+struct Holding(Arc<InFlight>);
+
+impl Collector for Holding {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let held = ConstGauge::new(i64::try_from(self.0.used()).unwrap_or(i64::MAX));
+        let metric = encoder.encode_descriptor(
+            "held",
+            "Bytes of messages that calls hold",
+            Some(&Unit::Bytes),
+            held.metric_type(),
+        )?;
+        held.encode(metric)
+    }
+}
+
+/// From 50 us, what an online read takes, to minutes, what a training set takes.
+fn seconds() -> Histogram {
+    Histogram::new([
+        0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+        30.0, 120.0, 600.0,
+    ])
+}
+
+/// From an answer for one key to the largest message that is read.
+fn sizes() -> Histogram {
+    Histogram::new((8..=26).step_by(2).map(|power| f64::from(1_u32 << power)))
+}

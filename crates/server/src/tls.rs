@@ -1,0 +1,44 @@
+//! Certificates of the server.
+
+use std::path::Path;
+
+use provender_core::{Error, Result, codes};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tonic::transport::Identity;
+
+/// `server.tls`: files in PEM.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFiles {
+    /// The certificate, then those of its issuers.
+    cert: String,
+    /// Its private key.
+    key: String,
+}
+
+/// Reads `server.tls`; none serves plain text. Relative files start at `base`.
+///
+/// # Errors
+/// `InvalidArgument` (`P203`) for other options and for files that cannot be read.
+pub(crate) fn identity(tls: Option<&Map<String, Value>>, base: &Path) -> Result<Option<Identity>> {
+    let Some(tls) = tls else {
+        return Ok(None);
+    };
+    let files: TlsFiles = serde_json::from_value(Value::Object(tls.clone())).map_err(|error| {
+        Error::new(&codes::BAD_CONFIG, format!("server.tls: {error}"))
+            .help("write {cert: server.pem, key: server.key}")
+    })?;
+    let read = |option: &str, file: &str| {
+        std::fs::read(base.join(file)).map_err(|error| {
+            Error::new(
+                &codes::BAD_CONFIG,
+                format!("server.tls.{option}: the file {file} cannot be read"),
+            )
+            .source(error)
+        })
+    };
+    let cert = read("cert", &files.cert)?;
+    let key = read("key", &files.key)?;
+    Ok(Some(Identity::from_pem(cert, key)))
+}

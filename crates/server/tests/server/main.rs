@@ -1,0 +1,20 @@
+//! The server as its clients meet it: over a port of this machine, with arrow-flight's own client.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod actions;
+mod auth;
+mod deadlines;
+mod exchange;
+mod fuzz;
+mod get;
+mod historical;
+mod hostile;
+mod info;
+mod limits;
+mod metrics;
+mod push;
+mod slow;
+mod stop;
+mod support;
+mod values;
