@@ -2,17 +2,18 @@
 //!
 //! Decides how a stream of rows becomes transactions, and who wins: rows are packed, gathered in chunks,
 //! sorted by key, and each chunk is one durable transaction in which every row is compared with the one
-//! that is held. Bytes are the codec's business.
+//! that is held. The next chunk is packed while one is written. Bytes are the codec's business.
 
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::StreamExt;
 use heed::RwTxn;
-use provender_codec::{KeyFormat, RowDecoder, RowFormat, order};
+use provender_codec::{KeyFormat, RowDecoder, RowFormat, RowOrder, order};
 use provender_core::request::{ViewLayout, WriteSummary};
 use provender_core::time::now_us;
 use provender_core::{BatchStream, Context, Error, Result, codes};
+use tokio::task::JoinHandle;
 
 use crate::blocking;
 use crate::environment::Environment;
@@ -23,9 +24,13 @@ use crate::slot::Slot;
 /// Rows packed between two looks at how full a chunk is.
 const SLICE_ROWS: usize = 8_192;
 /// A chunk is written when it has this many rows, ...
-const CHUNK_ROWS: usize = 50_000;
-/// ... or this many bytes.
-const CHUNK_BYTES: usize = 16 << 20;
+const CHUNK_ROWS: usize = 500_000;
+/// ... or this many bytes. Rows mostly come in no order of keys, so that a chunk changes pages all over
+/// the file, each of which is copied: the more rows a chunk has, the fewer copies each row costs, and
+/// the fuller the pages are. Two chunks are held at once, and other writers wait for one at most.
+const CHUNK_BYTES: usize = 64 << 20;
+/// Bytes of a key that are compared as one number before the rest is looked at.
+const PREFIX_BYTES: usize = 8;
 /// Keys erased in one transaction.
 const DELETE_KEYS: usize = 50_000;
 
@@ -38,9 +43,19 @@ pub(crate) struct Chunk {
 
 #[derive(Clone, Copy)]
 struct Entry {
+    /// The key's first bytes, as a number that orders as they do.
+    prefix: u64,
     key: usize,
     row: usize,
     end: usize,
+}
+
+/// The first bytes of a key, zeros after its end. Keys that differ in it compare as it does.
+fn prefix(key: &[u8]) -> u64 {
+    let mut bytes = [0; PREFIX_BYTES];
+    let n_bytes = key.len().min(PREFIX_BYTES);
+    bytes[..n_bytes].copy_from_slice(&key[..n_bytes]);
+    u64::from_be_bytes(bytes)
 }
 
 impl Chunk {
@@ -61,6 +76,7 @@ impl Chunk {
             let row = self.bytes.len();
             encoder.append(index, &mut self.bytes)?;
             self.rows.push(Entry {
+                prefix: prefix(&key),
                 key: start,
                 row,
                 end: self.bytes.len(),
@@ -80,8 +96,10 @@ impl Chunk {
     /// Orders rows by key, and rows of one key by when they came.
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.rows
-            .sort_by(|a, b| bytes[a.key..a.row].cmp(&bytes[b.key..b.row]));
+        self.rows.sort_by(|a, b| {
+            let rest = || bytes[a.key..a.row].cmp(&bytes[b.key..b.row]);
+            a.prefix.cmp(&b.prefix).then_with(rest)
+        });
     }
 
     /// Writes the rows that win; answers how many of them did, each compared with what came before it.
@@ -92,41 +110,62 @@ impl Chunk {
         environment: &Environment,
         txn: &mut RwTxn<'_>,
     ) -> Result<u64, Failure> {
+        let failure = |error| environment.failure("write to", error);
         let mut n_applied = 0;
         for same_key in self.rows.chunk_by(|a, b| self.key(a) == self.key(b)) {
             let key = self.key(&same_key[0]);
+            let (Some(row), n_won) = self.contest(same_key, None)? else {
+                continue;
+            };
+            // Most keys of a first run are new: one search finds that out and writes.
             let held = environment
                 .rows
-                .get(txn, key)
-                .map_err(|error| environment.failure("read", error))?;
+                .get_or_put(txn, key, row)
+                .map_err(failure)?;
+            let Some(held) = held else {
+                n_applied += n_won;
+                continue;
+            };
             // Bytes that say nothing about their time cannot be compared with, nor read by anybody.
-            let mut newest = held.and_then(|row| order(row).ok());
-            let mut winner = None;
-            for (index, entry) in same_key.iter().enumerate() {
-                let row = self.row(entry);
-                let own = order(row)?;
-                // A damaged row whose time is in the far future would otherwise never be mended.
-                if index == 0
-                    && newest.as_ref().is_some_and(|newest| own < *newest)
-                    && !reader.decode(&[held])?.unreadable.is_empty()
-                {
-                    newest = None;
-                }
-                // A full tie goes to the later write.
-                if newest.as_ref().is_none_or(|newest| own >= *newest) {
-                    newest = Some(own);
-                    winner = Some(row);
-                    n_applied += 1;
-                }
+            let mut newest = order(held).ok();
+            // A damaged row whose time is in the far future would otherwise never be mended.
+            let first = order(self.row(&same_key[0]))?;
+            if newest.as_ref().is_some_and(|newest| first < *newest)
+                && !reader.decode(&[Some(held)])?.unreadable.is_empty()
+            {
+                newest = None;
             }
-            if let Some(row) = winner {
-                environment
-                    .rows
-                    .put(txn, key, row)
-                    .map_err(|error| environment.failure("write to", error))?;
+            let (winner, n_won) = self.contest(same_key, newest)?;
+            n_applied += n_won;
+            // A row that is there already, to the last bit, needs no page of its own.
+            if let Some(row) = winner
+                && row != held
+            {
+                environment.rows.put(txn, key, row).map_err(failure)?;
             }
         }
         Ok(n_applied)
+    }
+
+    /// The last of some rows of one key that wins against the one before it, beginning with `newest`,
+    /// and how many win. A full tie goes to the later row.
+    fn contest<'a>(
+        &'a self,
+        same_key: &[Entry],
+        mut newest: Option<RowOrder<'a>>,
+    ) -> Result<(Option<&'a [u8]>, u64), Failure> {
+        let mut winner = None;
+        let mut n_won = 0;
+        for entry in same_key {
+            let row = self.row(entry);
+            let own = order(row)?;
+            if newest.as_ref().is_none_or(|newest| own >= *newest) {
+                newest = Some(own);
+                winner = Some(row);
+                n_won += 1;
+            }
+        }
+        Ok((winner, n_won))
     }
 }
 
@@ -145,6 +184,14 @@ pub(crate) async fn write(
         .into();
     let mut summary = WriteSummary::default();
     let mut chunk = Chunk::default();
+    let mut writing = Writing {
+        cx: cx.clone(),
+        slot: Arc::clone(slot),
+        layout,
+        reader,
+        task: None,
+        n_applied: 0,
+    };
     while let Some(batch) = rows.batches.next().await {
         cx.check()?;
         let batch = batch?;
@@ -157,8 +204,7 @@ pub(crate) async fn write(
             let n_rows = SLICE_ROWS.min(batch.num_rows() - start);
             chunk.append(&format, &batch.slice(start, n_rows))?;
             if chunk.is_full() {
-                let full = std::mem::take(&mut chunk);
-                summary.n_applied += write_chunk(cx, slot, &layout, &reader, full).await?;
+                writing.start(std::mem::take(&mut chunk)).await?;
             }
         }
         if batch.num_rows() == 0 {
@@ -166,30 +212,56 @@ pub(crate) async fn write(
         }
     }
     if !chunk.rows.is_empty() {
-        summary.n_applied += write_chunk(cx, slot, &layout, &reader, chunk).await?;
+        writing.start(chunk).await?;
     }
+    writing.finish().await?;
+    summary.n_applied = writing.n_applied;
     Ok(summary)
 }
 
-async fn write_chunk(
-    cx: &Context,
-    slot: &Arc<Slot>,
-    layout: &Arc<str>,
-    reader: &Arc<RowDecoder>,
-    mut chunk: Chunk,
-) -> Result<u64> {
-    let (slot, layout, reader) = (Arc::clone(slot), Arc::clone(layout), Arc::clone(reader));
-    blocking::run(cx, move |cx| {
-        chunk.sort();
-        let written = slot.change(Some((&layout, now_us())), |environment, txn| {
-            // The wait for other writers may have been long.
-            cx.check()?;
-            environment.set_layout(txn, &layout)?;
-            chunk.apply(&reader, environment, txn)
+/// The chunk that is being written while the next one is packed.
+struct Writing {
+    cx: Context,
+    slot: Arc<Slot>,
+    layout: Arc<str>,
+    reader: Arc<RowDecoder>,
+    task: Option<JoinHandle<Result<u64>>>,
+    n_applied: u64,
+}
+
+impl Writing {
+    /// Waits for the chunk before, and starts this one.
+    async fn start(&mut self, mut chunk: Chunk) -> Result<()> {
+        self.finish().await?;
+        let (cx, slot) = (self.cx.clone(), Arc::clone(&self.slot));
+        let (layout, reader) = (Arc::clone(&self.layout), Arc::clone(&self.reader));
+        self.task = Some(tokio::spawn(async move {
+            blocking::run(&cx, move |cx| {
+                chunk.sort();
+                let written = slot.change(Some((&layout, now_us())), |environment, txn| {
+                    // The wait for other writers may have been long.
+                    cx.check()?;
+                    environment.set_layout(txn, &layout)?;
+                    chunk.apply(&reader, environment, txn)
+                })?;
+                Ok(written.unwrap_or(0))
+            })
+            .await
+        }));
+        Ok(())
+    }
+
+    /// Waits for the chunk that is being written, if there is one.
+    async fn finish(&mut self) -> Result<()> {
+        let Some(task) = self.task.take() else {
+            return Ok(());
+        };
+        let written = task.await.map_err(|error| {
+            Error::new(&codes::INTERNAL, "a write ended without a result").source(error)
         })?;
-        Ok(written.unwrap_or(0))
-    })
-    .await
+        self.n_applied += written?;
+        Ok(())
+    }
 }
 
 /// Erases keys, whatever their rows.

@@ -63,11 +63,12 @@ fn gather(
     let mut faults = Vec::new();
     for (row, payload) in payloads.iter().enumerate() {
         if slot.is_present(payload) {
-            present.set(row);
             match slot.heap(payload, head_len) {
                 Some(value) => total = total.saturating_add(value.len()),
                 None => faults.push((row, slot.damage(Damage::Length))),
             }
+        } else {
+            present.clear(row);
         }
         offsets.push(i32::try_from(total).map_err(|_| super::too_large(slot))?);
     }

@@ -10,7 +10,7 @@ use super::nested::{Builder, Cursor, Damage};
 use super::{Payload, Presence, Stop, bytes, slot_end};
 use crate::format::Slot;
 use crate::scalar::{Scalar, match_fixed};
-use crate::shape::bit;
+use crate::shape::{bit, bitmap_len};
 
 /// Makes a feature's column, one row per payload.
 pub(super) fn decode(
@@ -59,10 +59,10 @@ where
     let mut values = Vec::with_capacity(payloads.len());
     values.extend(payloads.iter().enumerate().map(|(row, payload)| {
         if !slot.is_present(payload) {
+            present.clear(row);
             return T::Native::default();
         }
         // The slot is within the payload, whose length was checked.
-        present.set(row);
         <T::Native as Scalar>::read(payload, slot.at).unwrap_or_default()
     }));
     let array = PrimitiveArray::<T>::new(values.into(), present.finish());
@@ -71,23 +71,23 @@ where
 
 fn bools(slot: &Slot, payloads: &[Payload<'_>]) -> Result<ArrayRef, Stop> {
     let mut present = Presence::new(payloads.len());
-    let mut values = Presence::new(payloads.len());
+    let mut values = vec![0_u8; bitmap_len(payloads.len())];
     let mut faults = Vec::new();
     for (row, payload) in payloads.iter().enumerate() {
         if !slot.is_present(payload) {
+            present.clear(row);
             continue;
         }
-        present.set(row);
         match payload.get(slot.at) {
             Some(0) => {}
-            Some(1) => values.set(row),
+            Some(1) => values[row / 8] |= 1 << (row % 8),
             _ => faults.push((row, slot.damage(Damage::Bool))),
         }
     }
     if !faults.is_empty() {
         return Err(Stop::Unreadable(faults));
     }
-    let values = BooleanBuffer::new(Buffer::from_vec(values.bits), 0, values.len);
+    let values = BooleanBuffer::new(Buffer::from_vec(values), 0, payloads.len());
     Ok(Arc::new(BooleanArray::new(values, present.finish())))
 }
 

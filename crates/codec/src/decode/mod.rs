@@ -65,13 +65,12 @@ impl RowDecoder {
                 None => Ok(None),
             };
             let (event_us, payload) = match opened {
-                Ok(Some(opened)) => {
-                    present.set(index);
-                    opened
-                }
-                Ok(None) => (0, Payload::default()),
-                Err(fault) => {
-                    unreadable.push((index, fault.to_string()));
+                Ok(Some(opened)) => opened,
+                absent => {
+                    if let Err(fault) = absent {
+                        unreadable.push((index, fault.to_string()));
+                    }
+                    present.clear(index);
                     (0, Payload::default())
                 }
             };
@@ -175,32 +174,29 @@ fn defect(slot: &Slot, error: arrow_schema::ArrowError) -> Stop {
     )
 }
 
-/// Which rows of a column are there, all absent at first.
+/// Which rows of a column are there: all, until one is cleared. Most columns have no nulls, and cost
+/// nothing here.
 struct Presence {
-    bits: Vec<u8>,
+    bits: Option<Vec<u8>>,
     len: usize,
 }
 
 impl Presence {
     fn new(len: usize) -> Self {
-        Self {
-            bits: vec![0; bitmap_len(len)],
-            len,
-        }
+        Self { bits: None, len }
     }
 
     #[inline]
-    fn set(&mut self, index: usize) {
-        self.bits[index / 8] |= 1 << (index % 8);
-    }
-
     fn clear(&mut self, index: usize) {
-        self.bits[index / 8] &= !(1 << (index % 8));
+        let bits = self
+            .bits
+            .get_or_insert_with(|| vec![u8::MAX; bitmap_len(self.len)]);
+        bits[index / 8] &= !(1 << (index % 8));
     }
 
     /// `None` if all are there.
     fn finish(self) -> Option<NullBuffer> {
-        let bits = BooleanBuffer::new(Buffer::from_vec(self.bits), 0, self.len);
-        Some(NullBuffer::new(bits)).filter(|nulls| nulls.null_count() > 0)
+        let bits = Buffer::from_vec(self.bits?);
+        Some(NullBuffer::new(BooleanBuffer::new(bits, 0, self.len)))
     }
 }
