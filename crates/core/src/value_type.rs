@@ -11,7 +11,9 @@ use crate::error::{Error, Result, codes};
 use crate::time::{instant_type, is_time_type};
 
 /// The type of a feature, key or request field. Written as text: `int64`, `list<string>`,
-/// `struct<a: int64, b: string>`, `map<string, float64>`, `decimal(10,2)`, `embedding<128>`.
+/// `struct<a: int64, b: string>`, `map<string, float64>`, `decimal(10,2)`, `embedding<128>`. A struct's
+/// field whose name is more than letters, digits and `_` stands in quotes: `struct<"two words": int64>`,
+/// with `\` before a quote or a `\` of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[allow(missing_docs)]
@@ -114,6 +116,33 @@ impl ValueType {
     /// The value type that holds every value of an Arrow type, if there is one. String and binary
     /// views, large variants and dictionaries are the plain type.
     pub fn from_arrow(data_type: &DataType) -> Option<Self> {
+        Self::convert(data_type).filter(|found| found.is_spelt(0))
+    }
+
+    /// Whether the type's text reads back as the type.
+    fn is_spelt(&self, depth: usize) -> bool {
+        depth <= MAX_NESTING
+            && match self {
+                Self::List(item) => item.is_spelt(depth + 1),
+                Self::Map(key, value) => key.is_spelt(depth + 1) && value.is_spelt(depth + 1),
+                Self::Struct(fields) => {
+                    let is_new = |index: usize, name: &String| {
+                        fields[..index].iter().all(|(other, _)| other != name)
+                    };
+                    !fields.is_empty()
+                        && fields
+                            .iter()
+                            .enumerate()
+                            .all(|(index, (name, value_type))| {
+                                is_new(index, name) && value_type.is_spelt(depth + 1)
+                            })
+                }
+                Self::Embedding(size) => *size > 0,
+                _ => true,
+            }
+    }
+
+    fn convert(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
             DataType::Boolean => Self::Bool,
             DataType::Int8 => Self::Int8,
@@ -139,29 +168,29 @@ impl ValueType {
             | DataType::FixedSizeBinary(_) => Self::Binary,
             DataType::Date32 => Self::Date,
             other if is_time_type(other) => Self::Timestamp,
-            DataType::Dictionary(_, value) => Self::from_arrow(value)?,
+            DataType::Dictionary(_, value) => Self::convert(value)?,
             DataType::List(item)
             | DataType::LargeList(item)
             | DataType::ListView(item)
             | DataType::LargeListView(item) => {
-                Self::List(Box::new(Self::from_arrow(item.data_type())?))
+                Self::List(Box::new(Self::convert(item.data_type())?))
             }
             DataType::FixedSizeList(item, size) if *item.data_type() == DataType::Float32 => {
                 Self::Embedding(*size)
             }
             DataType::FixedSizeList(item, _) => {
-                Self::List(Box::new(Self::from_arrow(item.data_type())?))
+                Self::List(Box::new(Self::convert(item.data_type())?))
             }
             DataType::Struct(fields) => Self::Struct(
                 fields
                     .iter()
-                    .map(|field| Some((field.name().clone(), Self::from_arrow(field.data_type())?)))
+                    .map(|field| Some((field.name().clone(), Self::convert(field.data_type())?)))
                     .collect::<Option<_>>()?,
             ),
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(fields) if fields.len() == 2 => Self::Map(
-                    Box::new(Self::from_arrow(fields[0].data_type())?),
-                    Box::new(Self::from_arrow(fields[1].data_type())?),
+                    Box::new(Self::convert(fields[0].data_type())?),
+                    Box::new(Self::convert(fields[1].data_type())?),
                 ),
                 _ => return None,
             },
@@ -343,7 +372,9 @@ impl fmt::Display for ValueType {
             Self::Struct(fields) => {
                 f.write_str("struct<")?;
                 for (i, (name, value_type)) in fields.iter().enumerate() {
-                    write!(f, "{}{name}: {value_type}", if i > 0 { ", " } else { "" })?;
+                    f.write_str(if i > 0 { ", " } else { "" })?;
+                    write_field_name(f, name)?;
+                    write!(f, ": {value_type}")?;
                 }
                 f.write_str(">")
             }
@@ -351,6 +382,24 @@ impl fmt::Display for ValueType {
             Self::Embedding(size) => write!(f, "embedding<{size}>"),
         }
     }
+}
+
+fn write_field_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    if !name.is_empty() && name.chars().all(is_word_char) {
+        return f.write_str(name);
+    }
+    f.write_str("\"")?;
+    for letter in name.chars() {
+        if matches!(letter, '"' | '\\') {
+            f.write_str("\\")?;
+        }
+        write!(f, "{letter}")?;
+    }
+    f.write_str("\"")
+}
+
+fn is_word_char(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
 }
 
 impl From<ValueType> for String {
@@ -421,12 +470,35 @@ impl Parser<'_> {
     fn word(&mut self) -> String {
         let end = self
             .rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .find(|c: char| !is_word_char(c))
             .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         let word = word.to_owned();
         self.rest = rest.trim_start();
         word
+    }
+
+    /// A word, or any text in quotes.
+    fn field_name(&mut self) -> Result<String> {
+        let Some(quoted) = self.rest.strip_prefix('"') else {
+            return match self.word() {
+                name if name.is_empty() => Err(self.bad("a struct's fields need names")),
+                name => Ok(name),
+            };
+        };
+        let mut name = String::new();
+        let mut letters = quoted.char_indices();
+        while let Some((at, letter)) = letters.next() {
+            match letter {
+                '"' => {
+                    self.rest = quoted[at + 1..].trim_start();
+                    return Ok(name);
+                }
+                '\\' => name.extend(letters.next().map(|(_, letter)| letter)),
+                letter => name.push(letter),
+            }
+        }
+        Err(self.bad("a quoted name has no end"))
     }
 
     fn expect(&mut self, token: char) -> Result<()> {
@@ -502,8 +574,8 @@ impl Parser<'_> {
         self.expect('<')?;
         let mut fields: Vec<(String, ValueType)> = Vec::new();
         loop {
-            let name = self.word();
-            if name.is_empty() || fields.iter().any(|(other, _)| *other == name) {
+            let name = self.field_name()?;
+            if fields.iter().any(|(other, _)| *other == name) {
                 return Err(self.bad("a struct's fields need names, each its own"));
             }
             self.expect(':')?;
@@ -532,6 +604,7 @@ mod tests {
             "embedding<3>",
             "list<list<float32>>",
             "struct<a: int64, b: map<string, list<date>>>",
+            r#"struct<"two words": int64, ß: bool, "": date, "a\"b\\c>": list<int8>>"#,
             "map<string, timestamp>",
         ] {
             let value_type: ValueType = text.parse()?;
@@ -546,6 +619,9 @@ mod tests {
             "decimal(3,4)",
             "embedding<0>",
             "struct<>",
+            "struct<: int8>",
+            r#"struct<"a: int8>"#,
+            "struct<a: int8, a: int8>",
             "map<int8>",
         ] {
             assert!(text.parse::<ValueType>().is_err(), "{text}");
@@ -553,6 +629,28 @@ mod tests {
         let nested = "list<".repeat(1_000);
         assert!(nested.parse::<ValueType>().is_err());
         Ok(())
+    }
+
+    #[test]
+    fn arrow_types_without_a_spelling_have_no_value_type() {
+        let field = |name: &str| Arc::new(Field::new(name, DataType::Int8, true));
+        for (fields, is_known) in [
+            (vec![field("two words"), field("")], true),
+            (vec![field("a"), field("a")], false),
+            (vec![], false),
+        ] {
+            let found = ValueType::from_arrow(&DataType::Struct(fields.into()));
+            assert_eq!(found.is_some(), is_known, "{found:?}");
+            if let Some(found) = found {
+                assert_eq!(found.to_string().parse::<ValueType>().ok(), Some(found));
+            }
+        }
+        let item = Arc::new(Field::new("item", DataType::Float32, true));
+        assert!(ValueType::from_arrow(&DataType::FixedSizeList(item, 0)).is_none());
+        let deep = (0..20).fold(DataType::Int8, |item, _| {
+            DataType::List(Arc::new(Field::new("item", item, true)))
+        });
+        assert!(ValueType::from_arrow(&deep).is_none());
     }
 
     #[test]

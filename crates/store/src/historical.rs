@@ -79,7 +79,7 @@ impl FeatureStore {
             filter: None,
             version: None,
         };
-        let schema = store.schema(cx, &source).await?;
+        let schema = self.source_columns(cx, &source).await?;
         let meaning = Meaning::of(&catalog, &request, &schema)?;
         let is_one_store = meaning
             .resolved

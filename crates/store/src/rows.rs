@@ -12,7 +12,7 @@ use futures::StreamExt;
 use provender_core::model::FeatureView;
 use provender_core::request::{ColumnRange, Scan, SourceRef};
 use provender_core::time::{instant_type, to_instants};
-use provender_core::{BatchStream, Context, Error, Result, ValueType, codes};
+use provender_core::{BatchStream, Context, Error, ErrorKind, Result, ValueType, codes};
 use provender_engine::cast::cast_value;
 
 use crate::FeatureStore;
@@ -117,13 +117,19 @@ impl FeatureStore {
         Ok(Arc::new(Schema::new(fields.collect::<Vec<Field>>())))
     }
 
-    /// The columns of a table or query of the project's offline store.
+    /// The columns of a table or query of the project's offline store that a request names.
     ///
     /// # Errors
-    /// `P120`, `P123`, and `Unsupported` (`P801`) for a query over a store without SQL.
+    /// `NotFound` (`P120`) for a table that is not there, `P123`, and `Unsupported` (`P801`) for a query
+    /// over a store without SQL.
     pub async fn source_columns(&self, cx: &Context, source: &SourceRef) -> Result<SchemaRef> {
         self.check_context(cx)?;
-        source_schema(self, cx, None, source).await
+        let schema = source_schema(self, cx, None, source).await;
+        schema.map_err(|error| match error.code() == codes::MISSING_TABLE.id {
+            // In a definition it is a mistake of the definition; here the request names the table.
+            true => error.with_kind(ErrorKind::NotFound),
+            false => error,
+        })
     }
 
     async fn plan_rows(&self, cx: &Context, view: &str) -> Result<(Arc<FeatureView>, Plan)> {

@@ -166,12 +166,15 @@ impl Value {
     /// The instant of a timestamp or of a date's midnight, in microseconds; `None` for null.
     ///
     /// # Errors
-    /// A text if this is no time.
+    /// A text if this is no time, or a date beyond what 64 bits of microseconds hold.
     pub fn instant_us(&self) -> Result<Option<i64>, String> {
         match self {
             Self::Null => Ok(None),
             Self::Timestamp(us) => Ok(Some(*us)),
-            Self::Date(days) => Ok(Some(i64::from(*days) * DAY_US)),
+            Self::Date(days) => i64::from(*days)
+                .checked_mul(DAY_US)
+                .map(Some)
+                .ok_or_else(|| format!("day {days} is beyond the range of microseconds")),
             other => Err(format!("{other:?} is no time")),
         }
     }

@@ -141,7 +141,12 @@ impl Columns {
                         field.name()
                     ),
                 );
-                return Err(error.help(did_you_mean(field.name(), names(&self.schema))));
+                let hint = did_you_mean(field.name(), names(&self.schema));
+                return Err(error.help(if hint.is_empty() {
+                    "leave it out".to_owned()
+                } else {
+                    hint
+                }));
             }
         }
         for key in &self.keys {
