@@ -1,4 +1,4 @@
-//! All departures of New York 2013, from raw tables to a training set.
+//! All departures of New York 2013, from raw tables to a training set and to latest values.
 
 use std::fs;
 use std::path::Path;
@@ -83,4 +83,45 @@ fn training_set_of_all_departures_equals_an_independent_computation() {
             "{verdict}"
         );
     }
+}
+
+#[test]
+fn latest_values_at_the_end_of_the_year_equal_an_independent_computation() {
+    const INSTANT: &str = "2014-01-01T00:00:00Z";
+    let project = project();
+    provender(project.path(), ["apply", "--yes"]);
+    provender(
+        project.path(),
+        ["materialize-incremental", "--end", INSTANT],
+    );
+
+    let verified = provender(project.path(), ["verify", "--full"]);
+    for view in [
+        "airport_facts@1",
+        "airport_weather@1",
+        "plane@1",
+        "route_delay@1",
+    ] {
+        let line = verified.lines().find(|line| line.starts_with(view));
+        let line = line.unwrap_or_else(|| panic!("nothing of {view}: {verified}"));
+        assert!(line.contains(" 100.00% of "), "{verified}");
+    }
+
+    let raw = repository().join("examples/nyc-flights/raw");
+    let (keys, answers) = (
+        project.path().join("keys.csv"),
+        project.path().join("answers.parquet"),
+    );
+    let script = "check_flights_online.py";
+    let mode = |mode: &str| Path::new(mode).to_owned();
+    if python(script, [&mode("keys"), &raw, &keys]).is_none() {
+        return;
+    }
+    let mut args = vec!["online", "--service", "departure_delay", "--status"];
+    args.extend(["--entities", keys.to_str().unwrap()]);
+    args.extend(["--out", answers.to_str().unwrap()]);
+    provender(project.path(), args);
+    let verdict = python(script, [&mode("check"), &raw, &answers, &mode(INSTANT)]).unwrap();
+    assert!(verdict.contains("x 24 columns agree"), "{verdict}");
+    println!("{verdict}");
 }

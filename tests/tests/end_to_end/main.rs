@@ -7,4 +7,7 @@
 )]
 
 mod flights;
+mod kill;
+mod online_faults;
 mod product;
+mod visits;

@@ -62,7 +62,7 @@ fn check(case: &JoinCase) -> Result<(), String> {
     }
 }
 
-async fn open(folder: &Path) -> Arc<dyn OfflineStore> {
+pub async fn open(folder: &Path) -> Arc<dyn OfflineStore> {
     let mut providers = Providers::default();
     providers.register(provender_providers_delta::factory());
     let config = ProviderConfig {
@@ -103,7 +103,7 @@ async fn write(store: &dyn OfflineStore, name: &str, table: &Table, seed: u64) {
 
 /// The case's tables without columns that Delta cannot hold; `None` if the join needs one of these, or
 /// could not be asked of the types that Delta stores instead.
-fn without_unheld_columns(case: &JoinCase) -> Option<Tables> {
+pub fn without_unheld_columns(case: &JoinCase) -> Option<Tables> {
     let mut tables = Tables::new();
     for (name, table) in &case.tables {
         let reads_it =

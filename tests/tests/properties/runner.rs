@@ -89,17 +89,21 @@ pub fn run(n_cases: u64, check: impl Fn(u64) -> Result<(), String> + Sync) {
 
 /// Runs a request to its end on this thread's runtime; a panic is an error text.
 pub fn answer(request: impl Future<Output = Result<BatchStream>>) -> Result<Result<Table>, String> {
-    let collected = async {
+    block_on(async {
         let stream = request.await?;
         Table::collect(stream).await
-    };
+    })
+}
+
+/// Runs work to its end on this thread's runtime; a panic is an error text.
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {
     RUNTIME.with(|runtime| {
         let mut runtime = runtime.borrow_mut();
         let runtime = runtime.get_or_insert_with(|| {
             let mut builder = Builder::new_current_thread();
             builder.enable_all().build().expect("a runtime")
         });
-        let finished = catch_unwind(AssertUnwindSafe(|| runtime.block_on(collected)));
+        let finished = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
         finished.map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

@@ -1,0 +1,14 @@
+"""Prints the path of each program that it is asked for, a line each, which cargo tells among its messages."""
+
+import json
+import sys
+
+found = {}
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("reason") == "compiler-message":
+        print(message["message"]["rendered"], file=sys.stderr, end="")
+    elif message.get("executable"):
+        found[message["target"]["name"]] = message["executable"]
+for name in sys.argv[1:]:
+    print(found[name])
