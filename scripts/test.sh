@@ -3,12 +3,14 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-need cc gcc python3 python3
+need cc gcc python3 python3 openssl openssl
 need_rust
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
   need initdb postgresql
 fi
 need_python
+need_java
+need_go
 # With CI set, a test that lacks a server or a foreign client fails instead of skipping.
 export CI="${CI:-true}"
 say "testing"
