@@ -27,7 +27,7 @@ use crate::tls;
 
 /// How much a client may send on one stream before it is taken in. It bounds what a stream that is not
 /// read holds, beside `max_bytes`.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// The same for all streams of a connection, so that a few that are not read leave room for others.
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 /// The headers of one call.

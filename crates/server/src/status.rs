@@ -1,6 +1,6 @@
 //! How errors travel: gRPC status with our code, and the way out in the text.
 
-use provender_core::{Error, ErrorKind};
+use provender_core::{Error, ErrorKind, codes};
 use tonic::{Code, Status};
 
 /// The metadata key of the stable code.
@@ -33,7 +33,9 @@ pub fn status(error: &Error) -> Status {
     if let Ok(value) = error.code().parse() {
         status.metadata_mut().insert(CODE, value);
     }
-    let retryable = if error.is_retryable() {
+    // A limit that is reached now may not be later.
+    let is_limit = error.code() == codes::CALL_LIMIT.id;
+    let retryable = if error.is_retryable() || is_limit {
         "true"
     } else {
         "false"

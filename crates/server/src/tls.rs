@@ -38,6 +38,9 @@ pub(crate) fn identity(tls: Option<&Map<String, Value>>, base: &Path) -> Result<
             .source(error)
         })
     };
+    // The process may be built with several implementations of ciphers, and then has none by default.
+    // Whoever has chosen one before is not overruled.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cert = read("cert", &files.cert)?;
     let key = read("key", &files.key)?;
     Ok(Some(Identity::from_pem(cert, key)))

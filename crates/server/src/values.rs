@@ -258,11 +258,17 @@ impl Reader<'_> {
         if text.len() > 60 {
             text = text.chars().take(57).chain("...".chars()).collect();
         }
-        bad(format!(
+        let error = bad(format!(
             "{} has {text} in row {row}, and {} was expected",
             self.field,
             spelling(self.value_type)
-        ))
+        ));
+        match self.value_type {
+            ValueType::List(_) | ValueType::Embedding(_) => {
+                error.help("send an array that has one list for each row")
+            }
+            _ => error,
+        }
     }
 
     fn defect(&self, error: impl std::fmt::Display) -> Error {

@@ -97,6 +97,8 @@ async fn keep(
         n_bytes += batch.get_array_memory_size();
         buffer.push(batch).await?;
     }
+    // Nobody learns the handle of a call that is gone.
+    cx.check()?;
     let n_rows = buffer.n_rows();
     let handle = spines.put(buffer.finish()?)?;
     Ok((handle, n_rows, n_bytes))

@@ -35,9 +35,9 @@ pub(crate) fn rows(
             let Some(batch) = answer.batches.next().await else { break };
             cx.check()?;
             let took = started.elapsed();
-            let (n_rows, mut n_bytes) = (batch?, 0);
-            let mut pieces = encoder.pieces(n_rows.clone());
-            let n_rows = n_rows.num_rows();
+            let batch = batch?;
+            let (n_rows, mut n_bytes) = (batch.num_rows(), 0);
+            let mut pieces = encoder.pieces(batch);
             while let Some(message) = encoder.next(&mut pieces)? {
                 n_bytes += message.n_bytes();
                 yield message;

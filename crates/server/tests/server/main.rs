@@ -1,6 +1,12 @@
 //! The server as its clients meet it: over a port of this machine, with arrow-flight's own client.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod actions;
 mod auth;

@@ -24,7 +24,7 @@ use provender_conformance::{Table, Tables};
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::provider::{
     Author, Factory, OfflineCapabilities, OfflineStore, OnlineStore, Provider, ProviderInfo,
-    Providers, Registry, Resources, ViewVersion,
+    Providers, Registry, Resources,
 };
 use provender_core::request::{
     LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt,
@@ -280,7 +280,9 @@ impl Setup {
             .unwrap();
         let variables = self.variables;
         let read = move |name: &str| variables.get(name).cloned();
-        let server = Server::bind(store.clone(), self.limits, &read).await.unwrap();
+        let server = Server::bind(store.clone(), self.limits, &read)
+            .await
+            .unwrap();
         let address = server.address().unwrap();
         let metrics = server.metrics_address().unwrap().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -301,10 +303,7 @@ impl Setup {
     }
 
     /// The stores alone.
-    pub async fn open(
-        &self,
-        spill: PathBuf,
-    ) -> (Arc<TestStore>, MemoryOnlineStore, FeatureStore) {
+    pub async fn open(&self, spill: PathBuf) -> (Arc<TestStore>, MemoryOnlineStore, FeatureStore) {
         let number = N_SERVERS.fetch_add(1, Ordering::SeqCst);
         let offline = Arc::new(TestStore {
             inner: MemoryOfflineStore::new(self.tables.clone()),
@@ -343,25 +342,26 @@ pub async fn serve() -> Served {
 
 pub type Client = FlightServiceClient<Channel>;
 
+async fn channel(address: SocketAddr) -> Channel {
+    Endpoint::new(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// A client with a connection of its own.
+pub async fn connect(address: SocketAddr) -> Client {
+    FlightServiceClient::new(channel(address).await).max_decoding_message_size(64 << 20)
+}
+
 impl Served {
     pub async fn channel(&self) -> Channel {
-        Endpoint::new(format!("http://{}", self.address))
-            .unwrap()
-            .connect()
-            .await
-            .unwrap()
+        channel(self.address).await
     }
 
     pub async fn client(&self) -> Client {
-        FlightServiceClient::new(self.channel().await).max_decoding_message_size(64 << 20)
-    }
-
-    pub fn view(&self, view: &str) -> ViewVersion {
-        ViewVersion {
-            project: "flights".to_owned(),
-            view: view.to_owned(),
-            version: 1,
-        }
+        connect(self.address).await
     }
 
     pub async fn get(&self, command: Value) -> std::result::Result<RecordBatch, Status> {
@@ -437,6 +437,45 @@ impl Served {
         let _ = self.stop.take().unwrap().send(());
         (&mut self.serving).await.unwrap().unwrap();
     }
+}
+
+/// Whether this process runs one test alone, which memory is measured in. Otherwise it starts a process
+/// that does, and waits for it.
+pub fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "PROVENDER_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let (out, errors) = (
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr),
+    );
+    assert!(
+        run.status.success() && out.contains("1 passed"),
+        "{out}\n{errors}"
+    );
+    println!("{out}");
+    false
+}
+
+/// Memory of this process, in MiB. The clients are in it too.
+pub fn rss() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        / 1024
 }
 
 /// Waits for something that happens soon, up to many times what it should take.
@@ -522,9 +561,16 @@ pub async fn messages(command: &Value, batches: Vec<RecordBatch>) -> Vec<FlightD
 pub fn assert_status(status: &Status, code: Code, texts: &[&str]) {
     assert_eq!(status.code(), code, "{status}");
     for text in texts {
-        assert!(status.message().contains(text), "{text:?} is not in {:?}", status.message());
+        assert!(
+            status.message().contains(text),
+            "{text:?} is not in {:?}",
+            status.message()
+        );
     }
-    let ours = status.metadata().get("provender-code").expect("a code of ours");
+    let ours = status
+        .metadata()
+        .get("provender-code")
+        .expect("a code of ours");
     assert!(status.message().contains(ours.to_str().unwrap()));
 }
 
@@ -572,7 +618,9 @@ pub fn text(rows: &RecordBatch, column: &str) -> Vec<String> {
         .unwrap_or_else(|| panic!("no column {column} in {:?}", names(rows)));
     let options = arrow_cast::display::FormatOptions::default().with_null("-");
     let shown = arrow_cast::display::ArrayFormatter::try_new(column.as_ref(), &options).unwrap();
-    (0..column.len()).map(|row| shown.value(row).to_string()).collect()
+    (0..column.len())
+        .map(|row| shown.value(row).to_string())
+        .collect()
 }
 
 pub fn together(batches: &[RecordBatch]) -> RecordBatch {
@@ -591,7 +639,10 @@ pub fn spine(n: usize) -> RecordBatch {
     batch(&[
         ("label", ints(&(0..n as i64).collect::<Vec<_>>())),
         ("origin", Arc::new(origin)),
-        ("time_hour", instants((0..n as i64).map(|row| now - (row % 7) * HOUR / 7))),
+        (
+            "time_hour",
+            instants((0..n as i64).map(|row| now - (row % 7) * HOUR / 7)),
+        ),
     ])
 }
 
