@@ -11,4 +11,6 @@ for line in sys.stdin:
     elif message.get("executable"):
         found[message["target"]["name"]] = message["executable"]
 for name in sys.argv[1:]:
+    if name not in found:
+        sys.exit(f"cargo did not build {name}")
     print(found[name])

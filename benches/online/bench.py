@@ -43,7 +43,7 @@ def arguments():
     parser.add_argument("--write-reps", type=int, default=3, help="rounds of writes [%(default)s]")
     parser.add_argument("--seconds", type=float, default=1, help="how long each read is measured [%(default)s]")
     parser.add_argument("--peers", default=",".join(PEERS), help="Feast's stores, by commas [%(default)s]")
-    parser.add_argument("--rows-per-commit", type=int, default=50_000, help="of LMDB alone [%(default)s]")
+    parser.add_argument("--rows-per-commit", type=int, default=500_000, help="of LMDB alone [%(default)s]")
     parser.add_argument("--worker", help="the program to measure, instead of a build of this checkout")
     parser.add_argument("--work", help="folder for data and stores [in the cache]")
     parser.add_argument("--results", help="file to add JSON lines to [results.jsonl in --work]")

@@ -31,7 +31,8 @@ enum Reader {
     /// `FeatureStore`'s prepared call.
     Store,
     /// The online store's own reader.
-    Reader,
+    #[serde(rename = "reader")]
+    OnlineStore,
     /// LMDB alone.
     Floor,
 }
@@ -155,7 +156,7 @@ impl Worker {
                 let requests = data::requests(n_keys, drivers, seed)?;
                 match reader {
                     Reader::Store => self.store.read(&view, &requests, seconds),
-                    Reader::Reader => self.store.read_bare(&view, &requests, seconds),
+                    Reader::OnlineStore => self.store.read_bare(&view, &requests, seconds),
                     Reader::Floor => {
                         let layout = self.store.layout(&view)?;
                         self.floor(&view)?.read(&layout, &requests, seconds)
@@ -168,7 +169,7 @@ impl Worker {
                 drivers,
             } => match reader {
                 Reader::Store => self.store.values(&view, drivers),
-                Reader::Reader => self.store.values_bare(&view, drivers),
+                Reader::OnlineStore => self.store.values_bare(&view, drivers),
                 Reader::Floor => Err("LMDB alone knows no values".into()),
             },
         }

@@ -10,7 +10,6 @@ use provender_conformance::generate::JoinCase;
 use provender_conformance::memory::ScanShape;
 use provender_conformance::oracle::Value;
 use provender_conformance::{Table, Tables};
-use provender_core::ValueType;
 use provender_core::model::{
     Aggregation, Definitions, Documentation, Entity, Feature, FeatureRef, FeatureService,
     FeatureView, JoinKey, Relation, Source,
