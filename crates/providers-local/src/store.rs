@@ -29,6 +29,8 @@ use crate::{blocking, folders, write};
 pub struct LocalOnlineStore {
     root: PathBuf,
     map_size: Option<u64>,
+    /// Bytes of the rows that one transaction writes.
+    chunk_bytes: usize,
 }
 
 impl fmt::Debug for LocalOnlineStore {
@@ -52,7 +54,11 @@ impl LocalOnlineStore {
             )
             .help("leave it out for .provender/online"));
         }
-        Self::at(&config.base_path.join(&options.path), options.map_size)
+        let store = Self::at(&config.base_path.join(&options.path), options.map_size)?;
+        Ok(Self {
+            chunk_bytes: write::chunk_bytes(config.resources.memory_limit_bytes),
+            ..store
+        })
     }
 
     /// Opens a store in the folder `path`, whose views may each grow to `map_size` bytes.
@@ -66,7 +72,11 @@ impl LocalOnlineStore {
         {
             return Err(not_a_folder(blocking));
         }
-        Ok(Self { root, map_size })
+        Ok(Self {
+            root,
+            map_size,
+            chunk_bytes: write::chunk_bytes(u64::MAX),
+        })
     }
 
     fn slot(&self, view: &ViewVersion) -> Arc<Slot> {
@@ -242,7 +252,7 @@ impl OnlineStore for LocalOnlineStore {
         rows: BatchStream,
     ) -> Result<WriteSummary> {
         let slot = self.slot(&view.view_version());
-        let summary = write::write(cx, &slot, view, rows).await?;
+        let summary = write::write(cx, &slot, view, rows, self.chunk_bytes).await?;
         // The rows are written; what a sweep meets is no failure of the write.
         if summary.n_rows > 0
             && let Err(error) = self.sweep(cx, view, now_us()).await

@@ -25,10 +25,14 @@ use crate::slot::Slot;
 const SLICE_ROWS: usize = 8_192;
 /// A chunk is written when it has this many rows, ...
 const CHUNK_ROWS: usize = 500_000;
-/// ... or this many bytes. Rows mostly come in no order of keys, so that a chunk changes pages all over
-/// the file, each of which is copied: the more rows a chunk has, the fewer copies each row costs, and
-/// the fuller the pages are. Two chunks are held at once, and other writers wait for one at most.
-const CHUNK_BYTES: usize = 64 << 20;
+/// ... or this many bytes, or fewer where memory is limited. Rows mostly come in no order of keys, so
+/// that a chunk changes pages all over the file, each of which is copied: the more rows a chunk has, the
+/// fewer copies each row costs, and the fuller the pages are. Two chunks are held at once, and other
+/// writers wait for one at most.
+const MOST_CHUNK_BYTES: u64 = 64 << 20;
+const LEAST_CHUNK_BYTES: u64 = 1 << 20;
+/// The part of the memory limit that a chunk may take.
+const CHUNKS_IN_MEMORY: u64 = 16;
 /// Bytes of a key that are compared as one number before the rest is looked at.
 const PREFIX_BYTES: usize = 8;
 /// Keys erased in one transaction.
@@ -58,9 +62,16 @@ fn prefix(key: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
+/// The bytes of a chunk under a limit of memory.
+pub(crate) fn chunk_bytes(memory_limit_bytes: u64) -> usize {
+    let bytes = memory_limit_bytes / CHUNKS_IN_MEMORY;
+    let bytes = bytes.clamp(LEAST_CHUNK_BYTES, MOST_CHUNK_BYTES);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 impl Chunk {
-    fn is_full(&self) -> bool {
-        self.rows.len() >= CHUNK_ROWS || self.bytes.len() >= CHUNK_BYTES
+    fn is_full(&self, chunk_bytes: usize) -> bool {
+        self.rows.len() >= CHUNK_ROWS || self.bytes.len() >= chunk_bytes
     }
 
     /// Packs all rows of a batch.
@@ -175,6 +186,7 @@ pub(crate) async fn write(
     slot: &Arc<Slot>,
     layout: &ViewLayout,
     mut rows: BatchStream,
+    chunk_bytes: usize,
 ) -> Result<WriteSummary> {
     cx.check()?;
     let format = RowFormat::new(layout)?;
@@ -203,7 +215,7 @@ pub(crate) async fn write(
         for start in (0..batch.num_rows()).step_by(SLICE_ROWS) {
             let n_rows = SLICE_ROWS.min(batch.num_rows() - start);
             chunk.append(&format, &batch.slice(start, n_rows))?;
-            if chunk.is_full() {
+            if chunk.is_full(chunk_bytes) {
                 writing.start(std::mem::take(&mut chunk)).await?;
             }
         }
