@@ -208,7 +208,7 @@ impl OnlineCommand {
     /// The features that are asked for.
     ///
     /// # Errors
-    /// As [`selection`].
+    /// `InvalidArgument` (`P406`) for neither a service nor features and for both, and for names that are none.
     pub fn selection(&self) -> Result<Selection> {
         selection(self.service.as_deref(), self.features.as_deref())
     }
@@ -218,7 +218,7 @@ impl HistoricalCommand {
     /// The features that are asked for.
     ///
     /// # Errors
-    /// As [`selection`].
+    /// `InvalidArgument` (`P406`) for neither a service nor features and for both, and for names that are none.
     pub fn selection(&self) -> Result<Selection> {
         selection(self.service.as_deref(), self.features.as_deref())
     }
