@@ -18,7 +18,8 @@ never() {
   done
 }
 
-providers=(provender-providers-delta provender-providers-local provender-providers-registry)
+providers=(provender-providers-delta provender-providers-local provender-providers-redis provender-providers-registry
+  provender-providers-snowflake)
 never provender-core tokio datafusion sqlx deltalake serde-saphyr \
   provender-definitions provender-engine provender-store provender-conformance "${providers[@]}"
 never provender-definitions tokio datafusion provender-engine provender-store "${providers[@]}"
@@ -30,6 +31,10 @@ never provender-server deltalake sqlx heed provender-codec provender-cli "${prov
 never provender-providers-local provender-engine provender-store provender-definitions datafusion
 never provender-providers-delta provender-store provender-definitions provender-providers-registry
 never provender-providers-registry provender-engine provender-store provender-definitions datafusion
+never provender-providers-redis provender-engine provender-store provender-definitions datafusion fred
+never provender-providers-snowflake provender-engine provender-store provender-definitions datafusion deltalake
+never provender-dialects tokio datafusion sqlparser provender-engine provender-store "${providers[@]}"
+never provender-plugin datafusion provender-engine provender-store provender-definitions "${providers[@]}"
 
 # A check that cannot fail is none: an arrow that is there must be seen.
 if (failed=0; never provender-cli provender-core 2>/dev/null; [ "$failed" = 0 ]); then

@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-need cc gcc python3 python3 openssl openssl
+need cc gcc python3 python3 openssl openssl redis-server redis-server
 need_rust
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
   need initdb postgresql

@@ -65,6 +65,8 @@ impl Catalog {
                     let versions = catalog.feature_services.entry(name).or_default();
                     versions.insert(object.version, read(object)?);
                 }
+                // The manifest of a training set that was built from definitions is none itself.
+                ObjectKind::Dataset => {}
             }
         }
         Ok(catalog)

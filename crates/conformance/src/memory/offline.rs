@@ -1,17 +1,18 @@
 //! An offline store of tables in memory that pushes nothing down.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_array::{Array, BooleanArray, RecordBatch, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
+use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
 use provender_core::error::{Error, ErrorKind, Result, codes};
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::names::did_you_mean;
 use provender_core::provider::{
-    OfflineCapabilities, OfflineStore, Provider, ProviderInfo, unsupported,
+    OfflineCapabilities, OfflineStore, Provider, ProviderInfo, RowAccess, unsupported,
 };
 use provender_core::request::{
     ColumnRange, LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef,
@@ -31,6 +32,8 @@ pub struct ScanShape {
     pub n_partitions: usize,
     /// Leaves out all rows outside of the asked ranges, instead of none.
     pub applies_ranges: bool,
+    /// Lets rows be read by number.
+    pub has_row_access: bool,
 }
 
 impl ScanShape {
@@ -38,18 +41,20 @@ impl ScanShape {
     pub const PLAIN: Self = Self {
         n_partitions: 1,
         applies_ranges: false,
+        has_row_access: false,
     };
 
     pub(crate) fn random(rng: &mut impl Rng) -> Self {
         Self {
             n_partitions: rng.random_range(1..=3),
             applies_ranges: rng.random(),
+            has_row_access: rng.random(),
         }
     }
 }
 
-/// Tables in memory. Declares writing and deleting and nothing else, so that everything is computed
-/// over its scans.
+/// Tables in memory. Declares writing, deleting and, if its scans have that shape, rows by number, and
+/// nothing else, so that everything is computed over its scans.
 #[derive(Debug)]
 pub struct MemoryOfflineStore {
     state: Mutex<State>,
@@ -63,7 +68,8 @@ struct State {
 }
 
 impl MemoryOfflineStore {
-    /// A store that holds these tables and answers scans in two streams, ranges not applied.
+    /// A store that holds these tables and answers scans in two streams, ranges not applied, and rows
+    /// by number not at all.
     pub fn new(tables: Tables) -> Self {
         Self {
             state: Mutex::new(State {
@@ -73,6 +79,7 @@ impl MemoryOfflineStore {
             scan_shape: ScanShape {
                 n_partitions: 2,
                 applies_ranges: false,
+                has_row_access: false,
             },
         }
     }
@@ -104,6 +111,29 @@ impl MemoryOfflineStore {
             )
             .with_kind(ErrorKind::NotFound)
             .help(did_you_mean(name, known))
+        })
+    }
+
+    /// What a scan asks for, ranges applied if they are at all.
+    fn selected(&self, scan: &Scan) -> Result<Table> {
+        let table = self.table(&scan.source)?;
+        let columns = match &scan.columns {
+            None => (0..table.schema.fields().len()).collect(),
+            Some(names) => names
+                .iter()
+                .map(|name| column_index(&table.schema, name, &scan.source))
+                .collect::<Result<Vec<_>>>()?,
+        };
+        let schema = table.schema.project(&columns).map_err(internal)?;
+        let batches = table.batches.into_iter().map(|mut batch| {
+            if self.scan_shape.applies_ranges {
+                batch = rows_inside(&batch, &scan.ranges, &scan.source)?;
+            }
+            batch.project(&columns).map_err(internal)
+        });
+        Ok(Table {
+            batches: batches.collect::<Result<_>>()?,
+            schema: SchemaRef::new(schema),
         })
     }
 
@@ -143,6 +173,7 @@ impl OfflineStore for MemoryOfflineStore {
         let mut capabilities = OfflineCapabilities::default();
         capabilities.write = true;
         capabilities.delete = true;
+        capabilities.row_access = self.scan_shape.has_row_access;
         capabilities
     }
 
@@ -153,31 +184,27 @@ impl OfflineStore for MemoryOfflineStore {
 
     async fn scan(&self, cx: &Context, scan: Scan) -> Result<Vec<BatchStream>> {
         cx.check()?;
-        let table = self.table(&scan.source)?;
-        let columns = match &scan.columns {
-            None => (0..table.schema.fields().len()).collect(),
-            Some(names) => names
-                .iter()
-                .map(|name| column_index(&table.schema, name, &scan.source))
-                .collect::<Result<Vec<_>>>()?,
-        };
-        let schema = table
-            .schema
-            .project(&columns)
-            .map(SchemaRef::new)
-            .map_err(internal)?;
+        let selected = self.selected(&scan)?;
         let n_partitions = self.scan_shape.n_partitions.max(1);
         let mut partitions = vec![Vec::new(); n_partitions];
-        for (at, mut batch) in table.batches.into_iter().enumerate() {
-            if self.scan_shape.applies_ranges {
-                batch = rows_inside(&batch, &scan.ranges, &scan.source)?;
-            }
-            partitions[at % n_partitions].push(batch.project(&columns).map_err(internal)?);
+        for (at, batch) in selected.batches.into_iter().enumerate() {
+            partitions[at % n_partitions].push(batch);
         }
         Ok(partitions
             .into_iter()
-            .map(|batches| BatchStream::from_batches(schema.clone(), batches))
+            .map(|batches| BatchStream::from_batches(selected.schema.clone(), batches))
             .collect())
+    }
+
+    async fn open_rows(&self, cx: &Context, scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
+        cx.check()?;
+        if !self.scan_shape.has_row_access {
+            return Err(unsupported(&self.info(), "reading single rows"));
+        }
+        Ok(Some(Arc::new(MemoryRows {
+            table: self.selected(&scan)?,
+            n_partitions: self.scan_shape.n_partitions.max(1),
+        })))
     }
 
     async fn point_in_time_join(
@@ -265,6 +292,101 @@ impl OfflineStore for MemoryOfflineStore {
 
     async fn pin(&self, _cx: &Context, _source: &SourceRef) -> Result<SourceVersion> {
         Err(unsupported(&self.info(), "versions"))
+    }
+}
+
+/// A table's rows, numbered batch by batch.
+#[derive(Debug)]
+struct MemoryRows {
+    table: Table,
+    n_partitions: usize,
+}
+
+impl MemoryRows {
+    fn indices(&self, columns: &[String]) -> Result<Vec<usize>> {
+        let index = |name: &String| self.table.schema.index_of(name).map_err(internal);
+        columns.iter().map(index).collect()
+    }
+}
+
+#[async_trait]
+impl RowAccess for MemoryRows {
+    fn schema(&self) -> &SchemaRef {
+        &self.table.schema
+    }
+
+    /// The last batches come first, so that nobody takes the order of rows for that of their numbers.
+    async fn scan(&self, cx: &Context, columns: &[String]) -> Result<Vec<BatchStream>> {
+        cx.check()?;
+        let indices = self.indices(columns)?;
+        let mut fields = self
+            .table
+            .schema
+            .project(&indices)
+            .map_err(internal)?
+            .fields
+            .to_vec();
+        fields.push(Arc::new(Field::new("__number", DataType::UInt64, false)));
+        let schema = SchemaRef::new(Schema::new(fields));
+        let mut partitions = vec![Vec::new(); self.n_partitions];
+        let mut first = 0;
+        for (at, batch) in self.table.batches.iter().enumerate() {
+            let end = first + batch.num_rows() as u64;
+            let mut arrays = batch
+                .project(&indices)
+                .map_err(internal)?
+                .columns()
+                .to_vec();
+            arrays.push(Arc::new(UInt64Array::from_iter_values(first..end)));
+            let numbered = RecordBatch::try_new(schema.clone(), arrays).map_err(internal)?;
+            partitions[at % self.n_partitions].insert(0, numbered);
+            first = end;
+        }
+        Ok(partitions
+            .into_iter()
+            .map(|batches| BatchStream::from_batches(schema.clone(), batches))
+            .collect())
+    }
+
+    async fn fetch(
+        &self,
+        cx: &Context,
+        columns: &[String],
+        rows: UInt64Array,
+    ) -> Result<Vec<BatchStream>> {
+        cx.check()?;
+        let ascends = rows.values().windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascends || rows.null_count() > 0 {
+            return Err(Error::new(
+                &codes::BAD_REQUEST,
+                "the numbers of rows do not ascend",
+            ));
+        }
+        let indices = self.indices(columns)?;
+        let schema = self.table.schema.project(&indices).map_err(internal)?;
+        let schema = SchemaRef::new(schema);
+        let mut streams = vec![BatchStream::from_batches(schema.clone(), Vec::new())];
+        let (mut first, mut n_found) = (0, 0);
+        for batch in &self.table.batches {
+            let end = first + batch.num_rows() as u64;
+            let inside = rows
+                .values()
+                .iter()
+                .filter(|&&row| first <= row && row < end);
+            let wanted = UInt64Array::from_iter_values(inside.map(|row| row - first));
+            n_found += wanted.len();
+            let batch = batch.project(&indices).map_err(internal)?;
+            let batch = take_record_batch(&batch, &wanted).map_err(internal)?;
+            streams.push(BatchStream::from_batches(schema.clone(), vec![batch]));
+            first = end;
+        }
+        if n_found < rows.len() {
+            return Err(Error::new(
+                &codes::BAD_REQUEST,
+                "a row was asked for that is not there",
+            ));
+        }
+        Ok(streams)
     }
 }
 

@@ -109,6 +109,10 @@ codes! {
         "The timestamp is the column named by --timestamp, else event_timestamp, else the spine's only timestamp column. Name one.";
     BAD_ROW = "P409" InvalidArgument "a row cannot be taken"
         "A row to push, or a key to delete, has a null in a join key or in the event time, or a value that its declared type cannot hold. Rows are looked at before anything is written, so nothing was. The message names view, column and row, counted from 0.";
+    UNKNOWN_DATASET = "P420" NotFound "no such dataset"
+        "The project has no dataset of this name or version. `provender dataset list` shows all.";
+    DATASET_EXISTS = "P421" FailedPrecondition "the dataset exists"
+        "A dataset is never changed once it is made, so its name cannot be used again. `provender dataset create --new-version` makes the next version beside it; NAME@VERSION names one.";
 
     CHECKED_CAST = "P501" InvalidArgument "a value does not fit the declared type"
         "A `cast: checked` feature met a value that its declared type cannot hold. Widen the declared type or mend the data. The message names view, feature and key.";
@@ -128,6 +132,20 @@ codes! {
         "The SQL of an on-demand feature has no value for a row: it divides by zero, overflows, or converts text that is no number. The message names view, feature and row. Guard the expression (CASE, nullif, TRY_CAST) or mend the input.";
     SOURCE_READ_ONLY = "P509" FailedPrecondition "the view's source takes no rows"
         "Rows can be pushed to, and keys deleted from, the newest state of a table. The view's source is a query, or a table pinned to a past version, or has columns that the view cannot fill. Write to the tables behind it with the store's own tools, or use the online part alone.";
+    STORAGE_CREDENTIALS = "P513" Unauthenticated "the storage does not take the credentials"
+        "The object storage behind the offline store does not know the credentials, or they have run out. Check the `storage:` options of the block and the variables that they name; without credentials there, those of the environment and of the machine's own identity are used.";
+    STORAGE_DENIED = "P514" PermissionDenied "the storage refuses access"
+        "The object storage behind the offline store knows the credentials, and they do not allow this. The documentation of `type: delta` lists the permissions that reading, writing and vacuuming need.";
+    RETENTION_TOO_SHORT = "P515" FailedPrecondition "files would be removed too early"
+        "Vacuum was asked to remove files that readers, writers or reads of a past version may still need: the time to keep is shorter than the table's own (7 days unless its delta.deletedFileRetentionDuration says otherwise). Keep more, or pass --force when nobody uses the table and its past versions.";
+    DATASET_DIFFERS = "P520" DataLoss "the rows are not those of the dataset"
+        "The dataset was built again from its recorded definitions and sources, and other rows came out than were recorded, so nothing was written. The message names the columns that differ and sources that could not be pinned. `docs/datasets.md` lists what can be the cause.";
+    WAREHOUSE_LOGIN = "P530" Unauthenticated "the warehouse does not let the user in"
+        "The data warehouse behind the offline store refuses the login: the user, password, key or token is wrong, has run out, or may not be used from this network. The message carries the warehouse's own code; the documentation of the provider says what each means.";
+    WAREHOUSE_DENIED = "P531" PermissionDenied "the warehouse refuses access"
+        "The data warehouse behind the offline store knows the user, and the session's role may not do this. The documentation of the provider has a script for a role with the least privileges.";
+    WAREHOUSE_SESSION_LOST = "P532" Unavailable "the warehouse session has ended"
+        "A session of the data warehouse ended while work depended on it, because it was idle or was ended by somebody. Nothing of an unfinished write is visible. Try again.";
 
     NOT_ONLINE = "P601" FailedPrecondition "the view is not online"
         "The view has `online: false`, so it is never materialised and cannot be read online.";
@@ -145,6 +163,14 @@ codes! {
         "The online values of aggregations are windows over all rows of a key, which one pushed row does not tell. Push the rows to the offline store and materialise the view.";
     ROW_TOO_LARGE = "P608" ResourceExhausted "a row is too large for online stores"
         "The values of one online row take more than 4 GiB, its tie breakers more than 65,535 bytes, or one answer holds more than 2 GiB of one feature. Keep large values elsewhere and a reference in the feature, break ties by a number, or ask for fewer keys at a time.";
+    ONLINE_CREDENTIALS = "P609" Unauthenticated "the online store does not take the login"
+        "The online store's server does not know the user, or the password is wrong or missing. Check the options username and password of the online store's block, and the variables that they name.";
+    ONLINE_DENIED = "P610" PermissionDenied "the online store refuses access"
+        "The online store's server knows the user, who may not use a command or a key that is needed. The documentation of the store's type lists them.";
+    ONLINE_MEMORY = "P611" ResourceExhausted "the online store's memory is full"
+        "The online store's server has no memory left and takes no more rows. What was written before is unharmed. Raise its limit, drop what is not needed, or give views a ttl; then write all again, which is right.";
+    ONLINE_LOST = "P612" DataLoss "the online store lost rows that it had acknowledged"
+        "The online store's server lost rows after it had acknowledged them: it was emptied, was started again without its data, or another server without them took over. What is left is not whole. `provender materialize-incremental` fills the view again from the beginning.";
 
     CALL_LIMIT = "P701" ResourceExhausted "too many calls or bytes in flight"
         "The server works on as many calls, or holds as many bytes, as its limits allow, and takes no more at once. Try again a little later, or raise server.max_calls or server.max_bytes.";
@@ -167,6 +193,10 @@ codes! {
         "The configured provider does not have the capability that this request needs.";
     PROVIDER_CONTRACT = "P802" Internal "a provider broke its contract"
         "A provider answered with another schema, row count or order than it was asked for. This is a defect of the provider; report it to its vendor.";
+    PLUGIN_PANICKED = "P803" Internal "a plug-in panicked"
+        "Code of a plug-in failed in a way that it did not handle. The plug-in is not called any more until the program is started again, since its state cannot be trusted; other providers go on. Report it to its vendor with the message.";
+    PLUGIN_REFUSED = "P804" FailedPrecondition "a plug-in cannot be loaded"
+        "The file is not a shared library, lacks the symbol provender_plugin_init, was built for another version of the plug-in interface, may be written by other users, or does not have the sha256 that provender.yaml pins. The message says which. `provender plugin check FILE` tells more.";
 
     NO_SPACE = "P901" ResourceExhausted "no space left"
         "A file could not be written because the disk, or the process's file size limit, is full. What was written before is unharmed. Free space, or point the path elsewhere.";

@@ -1,17 +1,20 @@
 //! The offline store: history, in tables.
 
-use arrow_array::RecordBatch;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, UInt64Array};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::Provider;
+use super::{Provider, unsupported};
 use crate::context::Context;
 use crate::error::Result;
 use crate::model::SourceVersion;
 use crate::request::{
-    LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt,
-    WriteSummary,
+    LatestPerKey, Maintenance, MaintenanceSummary, OfflineRequest, OfflineWrite, PointInTimeJoin,
+    Scan, SourceRef, Spine, WindowsAt, WriteSummary,
 };
 use crate::stream::BatchStream;
 
@@ -38,6 +41,47 @@ pub struct OfflineCapabilities {
     pub delete: bool,
     /// Naming and reading a table's past states.
     pub versions: bool,
+    /// Appending rows with columns that a table lacks: `WriteMode::Extend`.
+    #[serde(default)]
+    pub new_columns: bool,
+    /// Looking after a table's files: [`OfflineStore::maintain`].
+    #[serde(default)]
+    pub maintenance: bool,
+    /// Reading columns of single rows after others were scanned: [`OfflineStore::open_rows`].
+    #[serde(default)]
+    pub row_access: bool,
+}
+
+/// One state of a source, held open, whose rows have numbers. So a caller can read the few columns
+/// that decide which rows it needs, and then the others of these rows alone. The numbers hold for
+/// this object only; everything that it answers is of the state that it was opened at, whatever is
+/// written meanwhile. Dropping it ends nothing but the hold.
+#[async_trait]
+pub trait RowAccess: Debug + Send + Sync {
+    /// The columns that it was opened for, in the order and of the types that a scan would answer.
+    fn schema(&self) -> &SchemaRef;
+
+    /// Some columns of all rows in the ranges that it was opened with, and after them the rows'
+    /// numbers: one more column, uint64 and not null, each below 2^63, the same on every call. Rows
+    /// come in streams as small as the store can cut them (at least one), which do nothing until they
+    /// are read, so that each core can take the next one that nobody reads yet.
+    ///
+    /// # Errors
+    /// As [`OfflineStore::scan`].
+    async fn scan(&self, cx: &Context, columns: &[String]) -> Result<Vec<BatchStream>>;
+
+    /// Some columns of the rows of these numbers, which ascend strictly and are of rows that a scan
+    /// answers. The rows of stream after stream, read in order, are those of the numbers, in their
+    /// order; streams may be read at the same time.
+    ///
+    /// # Errors
+    /// As [`OfflineStore::scan`].
+    async fn fetch(
+        &self,
+        cx: &Context,
+        columns: &[String],
+        rows: UInt64Array,
+    ) -> Result<Vec<BatchStream>>;
 }
 
 /// A store of feature history.
@@ -59,6 +103,20 @@ pub trait OfflineStore: Provider {
     /// # Errors
     /// As [`Self::schema`], and `InvalidArgument` (`P121`) for an unknown column.
     async fn scan(&self, cx: &Context, scan: Scan) -> Result<Vec<BatchStream>>;
+
+    /// Holds the source's state open for a scan whose rows can be read again one by one; `None` where
+    /// this source does not allow it (a query, say), and the caller then scans. Its `columns` are all
+    /// that will be asked for.
+    ///
+    /// Unless a store overrides it, this answers `None`, so that whatever wraps a store and passes its
+    /// capabilities on, this one with them, is scanned.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    async fn open_rows(&self, cx: &Context, scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
+        let _ = (cx, scan);
+        Ok(None)
+    }
 
     /// Feature values as they were; see [`PointInTimeJoin`] for the rules and [`Spine`] for the answer's shape.
     ///
@@ -99,6 +157,18 @@ pub trait OfflineStore: Provider {
     /// # Errors
     /// `Unsupported` for sources that are queries.
     async fn delete(&self, cx: &Context, source: &SourceRef, keys: RecordBatch) -> Result<()>;
+
+    /// Looks after a table's files; its rows stay as they are. See [`Maintenance`].
+    ///
+    /// Unless a store overrides it, this answers `Unsupported`, as the capability's absence says.
+    ///
+    /// # Errors
+    /// `NotFound` (`P120`) if there is no such table; `FailedPrecondition` (`P515`) for a time to keep
+    /// files that is too short.
+    async fn maintain(&self, cx: &Context, work: Maintenance) -> Result<MaintenanceSummary> {
+        let _ = (cx, work);
+        Err(unsupported(&self.info(), "looking after tables"))
+    }
 
     /// What the store would do, for people: a plan, or SQL.
     ///

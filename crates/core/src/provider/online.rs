@@ -79,6 +79,37 @@ pub trait OnlineStore: Provider {
     /// # Errors
     /// As [`Self::write`].
     async fn drop_view(&self, cx: &Context, view: &ViewVersion) -> Result<()>;
+
+    /// Marks everything that was acknowledged for a view's version, behind it, and answers the mark's
+    /// number for the caller to keep elsewhere; [`Self::holds`] tells later whether it was lost. Numbers
+    /// grow. `since` is the number kept so far, whose rows the view still builds on; `None` says that the
+    /// view was filled from the beginning. A store that cannot lose what it acknowledged answers `None`,
+    /// and so does every store that does not override it.
+    ///
+    /// # Errors
+    /// `DataLoss` (`P612`) if what `since` stands for is not held any more; `Unavailable`.
+    async fn checkpoint(
+        &self,
+        cx: &Context,
+        view: &ViewVersion,
+        since: Option<i64>,
+    ) -> Result<Option<i64>> {
+        let _ = (view, since);
+        cx.check()?;
+        Ok(None)
+    }
+
+    /// Whether everything is still held that was acknowledged before a checkpoint of this number. False
+    /// means that rows are missing which a caller believes to be there, so that the view must be filled
+    /// from the beginning.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn holds(&self, cx: &Context, view: &ViewVersion, checkpoint: i64) -> Result<bool> {
+        let _ = (view, checkpoint);
+        cx.check()?;
+        Ok(true)
+    }
 }
 
 /// A prepared read. Held and used by many calls at once.

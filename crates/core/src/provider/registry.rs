@@ -31,16 +31,18 @@ pub enum ObjectKind {
     FeatureView,
     OnDemandFeatureView,
     FeatureService,
+    Dataset,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Entity,
         Self::Source,
         Self::FeatureView,
         Self::OnDemandFeatureView,
         Self::FeatureService,
+        Self::Dataset,
     ];
 
     /// As text, for storage and messages: `feature_view`.
@@ -51,6 +53,7 @@ impl ObjectKind {
             Self::FeatureView => "feature_view",
             Self::OnDemandFeatureView => "on_demand_feature_view",
             Self::FeatureService => "feature_service",
+            Self::Dataset => "dataset",
         }
     }
 

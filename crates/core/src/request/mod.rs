@@ -2,9 +2,11 @@
 //!
 //! Column names in requests are the source's own, already found (case resolved) unless said otherwise.
 
+mod maintenance;
 mod offline;
 mod online;
 
+pub use maintenance::{Maintenance, MaintenanceSummary, MaintenanceWork, Optimise, Vacuum};
 pub use offline::{
     ColumnRange, FeatureColumn, KeyColumn, LatestPerKey, OfflineRequest, OfflineWrite,
     PointInTimeJoin, Scan, SourceRef, Spine, SpineRows, SqlSpine, TimedSource, ViewJoin,

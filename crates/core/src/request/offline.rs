@@ -221,6 +221,9 @@ pub enum WriteMode {
     Append,
     /// Replaces all rows in one step.
     Overwrite,
+    /// Adds rows, and to the table the columns that it lacks; they are null in older rows. Needs
+    /// [`OfflineCapabilities::new_columns`](crate::provider::OfflineCapabilities::new_columns).
+    Extend,
 }
 
 /// Rows for a table of the offline store.

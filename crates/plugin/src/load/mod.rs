@@ -1,0 +1,16 @@
+//! The side of the program that loads plug-ins: opening a library, calling it, and providers that are
+//! behind it.
+//!
+//! It decides what is trusted before it is loaded, that a call ends by its deadline whatever the
+//! library does, and that no answer is believed before it was checked. It does not know what a
+//! provider does.
+
+mod call;
+mod library;
+mod offline;
+mod online;
+mod provider;
+mod registry;
+
+pub use call::Loaded;
+pub use library::{Pinned, load};

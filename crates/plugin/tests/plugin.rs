@@ -1,0 +1,13 @@
+//! Providers through the plugin ABI, in one process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "plugin/doubles.rs"]
+mod doubles;
+#[path = "plugin/header.rs"]
+mod header;
+#[path = "plugin/hostile.rs"]
+mod hostile;
+#[path = "plugin/loading.rs"]
+mod loading;
+#[path = "plugin/passing.rs"]
+mod passing;

@@ -1,0 +1,418 @@
+//! Writing: rows go to a temporary table as they come, and one transaction at the end adds them.
+//!
+//! The transaction is the only step that others see, and it notes the write's id, so that a retry
+//! changes nothing. Whatever fails before it leaves the table as it was; temporary tables end with
+//! the session.
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{Schema, SchemaRef};
+use futures::StreamExt;
+use provender_core::names::find_column;
+use provender_core::provider::{Provider, unsupported};
+use provender_core::request::{OfflineWrite, SourceRef, WriteMode, WriteSummary};
+use provender_core::{BatchStream, CastRule, Context, Error, ErrorKind, Result, ValueType, codes};
+use provender_dialects::{Dialect, TableName};
+use provender_engine::cast::cast_value;
+
+use crate::client::OwnSession;
+use crate::error::{is_session_lost, snowflake_code};
+use crate::ledger::Entry;
+use crate::rows::{Kind, RowShape, RowTexts};
+use crate::session::Statement;
+use crate::spine::temporary_name;
+use crate::store::SnowflakeOfflineStore;
+use crate::types::{Columns, column_types};
+
+/// How often a transaction is made again that another one was in the way of.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// Adds rows to a table, or replaces them; makes the table if there is none.
+pub(crate) async fn write(
+    store: &SnowflakeOfflineStore,
+    cx: &Context,
+    write: OfflineWrite,
+    rows: BatchStream,
+) -> Result<WriteSummary> {
+    if !matches!(write.mode, WriteMode::Append | WriteMode::Overwrite) {
+        return Err(unsupported(
+            &store.info(),
+            "adding columns to tables while writing",
+        ));
+    }
+    let existing = store.tables.find(cx, &store.client, &write.table).await?;
+    let is_new = existing.is_none();
+    let table = match existing {
+        Some(table) => table,
+        None => store.tables.to_make(&write.table)?,
+    };
+    let entry = match &write.id {
+        Some(id) => Some(Entry::new(&store.tables, &table, id)?),
+        None => None,
+    };
+    if let Some(entry) = &entry
+        && !is_new
+        && entry.is_done(cx, &store.client).await?
+    {
+        return Ok(WriteSummary::default());
+    }
+    let columns = match is_new {
+        true => None,
+        false => Some(
+            store
+                .find(cx, &SourceRef::table(write.table.clone()))
+                .await?
+                .columns,
+        ),
+    };
+    let target = Target::new(&write, columns.as_ref(), &rows.schema)?;
+    let session = store.client.own_session()?;
+    let job = Job {
+        store,
+        cx,
+        write: &write,
+        table,
+        target,
+        entry,
+    };
+    let written = job.run(&session, rows).await;
+    session.close().await;
+    written
+}
+
+/// The columns that rows are written as.
+struct Target {
+    shape: RowShape,
+    /// The types that values are made first, and those of a new table.
+    value_types: Vec<ValueType>,
+    created: Option<Vec<String>>,
+}
+
+impl Target {
+    fn new(write: &OfflineWrite, table: Option<&Columns>, found: &SchemaRef) -> Result<Self> {
+        refuse_equal_names(write, found)?;
+        let Some(columns) = table else {
+            return Self::new_table(write, found);
+        };
+        let mut problems = Vec::new();
+        let mut target = Self {
+            shape: RowShape {
+                names: Vec::new(),
+                kinds: Vec::new(),
+            },
+            value_types: Vec::new(),
+            created: None,
+        };
+        let known = columns
+            .answered
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str());
+        for field in found.fields() {
+            let Ok(name) = find_column(field.name(), known.clone()) else {
+                problems.push(format!("it has no column {:?}", field.name()));
+                continue;
+            };
+            let at = columns.answered.index_of(name).unwrap_or_default();
+            let kind = Kind::of_column(&columns.rowtype[at], columns.answered.field(at));
+            let fits = kind.as_ref().is_some_and(|kind| {
+                matches!(kind, Kind::Time)
+                    && ValueType::from_arrow(field.data_type()) == Some(ValueType::String)
+                    || kind.value_type().cast_from(field.data_type()) == CastRule::Lossless
+            });
+            match kind {
+                Some(kind) if fits => {
+                    target.value_types.push(kind.value_type());
+                    target.shape.names.push(name.to_owned());
+                    target.shape.kinds.push(kind);
+                }
+                _ => problems.push(format!(
+                    "its column {name:?} is {}, and the rows' is {}",
+                    columns.rowtype[at].type_name,
+                    field.data_type()
+                )),
+            }
+        }
+        if problems.is_empty() {
+            return Ok(target);
+        }
+        if write.mode == WriteMode::Overwrite {
+            return Self::new_table(write, found);
+        }
+        Err(Error::new(
+            &codes::TABLE_EXISTS,
+            format!(
+                "the rows do not fit table {:?}: {}",
+                write.table,
+                problems.join("; ")
+            ),
+        )
+        .help("change the rows' columns, or write to another table")
+        .context("table", write.table.clone()))
+    }
+
+    fn new_table(write: &OfflineWrite, found: &Schema) -> Result<Self> {
+        let created = column_types(&write.table, found)?;
+        if found.fields().is_empty() {
+            return Err(Error::new(
+                &codes::OFFLINE_REQUEST,
+                format!(
+                    "table {:?} cannot be made of rows without columns",
+                    write.table
+                ),
+            ));
+        }
+        let kinds: Option<Vec<(Kind, ValueType)>> = found
+            .fields()
+            .iter()
+            .map(|field| Kind::of_field(field))
+            .collect();
+        let kinds = kinds.ok_or_else(|| {
+            Error::new(
+                &codes::INTERNAL,
+                "a column has a Snowflake type and no way to travel",
+            )
+        })?;
+        Ok(Self {
+            value_types: kinds.iter().map(|(kind, _)| kind.value_type()).collect(),
+            shape: RowShape {
+                names: found
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect(),
+                kinds: kinds.into_iter().map(|(kind, _)| kind).collect(),
+            },
+            created: Some(created),
+        })
+    }
+
+    fn convert(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let schema = batch.schema();
+        let fields = schema.fields().iter();
+        fields
+            .zip(batch.columns())
+            .zip(&self.value_types)
+            .map(|((field, column), value_type)| {
+                cast_value(column, value_type, true).map_err(|failure| {
+                    Error::new(
+                        &codes::BAD_ROW,
+                        format!("column {:?}: {failure}", field.name()),
+                    )
+                    .context("column", field.name().clone())
+                })
+            })
+            .collect()
+    }
+
+    fn definition(&self) -> Result<Option<String>> {
+        let Some(created) = &self.created else {
+            return Ok(None);
+        };
+        let columns = self.shape.names.iter().zip(created);
+        let columns =
+            columns.map(|(name, kind)| Ok(format!("{} {kind}", Dialect::Snowflake.quote(name)?)));
+        Ok(Some(columns.collect::<Result<Vec<_>>>()?.join(", ")))
+    }
+}
+
+fn refuse_equal_names(write: &OfflineWrite, found: &Schema) -> Result<()> {
+    let mut names: Vec<&str> = found
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(Error::new(
+            &codes::OFFLINE_REQUEST,
+            format!(
+                "the rows for table {:?} have two columns {:?}",
+                write.table, pair[0]
+            ),
+        )
+        .context("table", write.table.clone())),
+    }
+}
+
+struct Job<'a> {
+    store: &'a SnowflakeOfflineStore,
+    cx: &'a Context,
+    write: &'a OfflineWrite,
+    table: TableName,
+    target: Target,
+    entry: Option<Entry>,
+}
+
+/// Rows on their way: those that fit one statement stay here, more lie in a temporary table.
+struct Held {
+    n_rows: u64,
+    last: Option<String>,
+    staging: Option<String>,
+}
+
+impl Job<'_> {
+    async fn run(&self, session: &OwnSession, rows: BatchStream) -> Result<WriteSummary> {
+        let held = self.hold(session, rows).await?;
+        if held.n_rows == 0
+            && self.entry.is_none()
+            && self.write.mode == WriteMode::Append
+            && self.target.created.is_none()
+        {
+            return Ok(WriteSummary::default());
+        }
+        if let Some(entry) = &self.entry {
+            entry.prepare(self.cx, session).await?;
+        }
+        self.make_table(session).await?;
+        let mut attempt = 0;
+        loop {
+            let error = match self.transaction(session, &held).await {
+                Ok(n_applied) => {
+                    return Ok(WriteSummary {
+                        n_rows: held.n_rows,
+                        n_applied,
+                        version: None,
+                    });
+                }
+                Err(error) => error,
+            };
+            // What became of a COMMIT without an answer, and whether another writer of the same id
+            // was first, is what the ledger says.
+            if !is_session_lost(&error) {
+                let _ = session.execute(self.cx, Statement::new("ROLLBACK")).await;
+            }
+            if let Some(entry) = &self.entry
+                && entry.is_done(self.cx, &self.store.client).await?
+            {
+                let n_applied = match is_in_the_way(&error) {
+                    true => 0,
+                    false => held.n_rows,
+                };
+                return Ok(WriteSummary {
+                    n_rows: held.n_rows,
+                    n_applied,
+                    version: None,
+                });
+            }
+            attempt += 1;
+            if !is_in_the_way(&error) || attempt >= MAX_ATTEMPTS {
+                return Err(error.context("table", self.write.table.clone()));
+            }
+            self.cx.check()?;
+            tokio::time::sleep(crate::session::pause(attempt)).await;
+        }
+    }
+
+    async fn hold(&self, session: &OwnSession, mut rows: BatchStream) -> Result<Held> {
+        let mut held = Held {
+            n_rows: 0,
+            last: None,
+            staging: None,
+        };
+        let mut texts = RowTexts::new(self.store.insert_bytes);
+        while let Some(batch) = rows.batches.next().await {
+            self.cx.check()?;
+            let batch = batch?;
+            let columns = self.target.convert(&batch)?;
+            for row in 0..batch.num_rows() {
+                if texts.is_full()
+                    && let Some(text) = texts.take()
+                {
+                    self.stage(session, &mut held, &text).await?;
+                }
+                texts.push(&self.target.shape.kinds, &columns, row);
+            }
+            held.n_rows += batch.num_rows() as u64;
+        }
+        held.last = texts.take();
+        if held.staging.is_some()
+            && let Some(text) = held.last.take()
+        {
+            self.stage(session, &mut held, &text).await?;
+        }
+        Ok(held)
+    }
+
+    async fn stage(&self, session: &OwnSession, held: &mut Held, text: &str) -> Result<()> {
+        let staging = match &held.staging {
+            Some(staging) => staging.clone(),
+            None => {
+                let staging = temporary_name(self.store).sql(Dialect::Snowflake)?;
+                let sql = match self.target.definition()? {
+                    Some(columns) => format!("CREATE TEMPORARY TABLE {staging} ({columns})"),
+                    None => {
+                        let names = self.target.shape.names.iter();
+                        let names = names.map(|name| Dialect::Snowflake.quote(name));
+                        format!(
+                            "CREATE TEMPORARY TABLE {staging} AS SELECT {} FROM {} WHERE FALSE",
+                            names.collect::<Result<Vec<_>>>()?.join(", "),
+                            self.table.sql(Dialect::Snowflake)?
+                        )
+                    }
+                };
+                session.execute(self.cx, Statement::new(sql)).await?;
+                held.staging.insert(staging).clone()
+            }
+        };
+        let statement = self.target.shape.insert(&staging, text)?;
+        session.execute(self.cx, statement).await.map(drop)
+    }
+
+    async fn make_table(&self, session: &OwnSession) -> Result<()> {
+        let Some(columns) = self.target.definition()? else {
+            return Ok(());
+        };
+        let create = match self.write.mode {
+            WriteMode::Overwrite => "CREATE OR REPLACE TABLE",
+            _ => "CREATE TABLE IF NOT EXISTS",
+        };
+        let sql = format!(
+            "{create} {} ({columns})",
+            self.table.sql(Dialect::Snowflake)?
+        );
+        session.execute(self.cx, Statement::new(sql)).await?;
+        self.store.tables.forget();
+        Ok(())
+    }
+
+    /// How many rows were added; none if the id was noted before.
+    async fn transaction(&self, session: &OwnSession, held: &Held) -> Result<u64> {
+        session
+            .execute(self.cx, Statement::new("BEGIN TRANSACTION"))
+            .await?;
+        if let Some(entry) = &self.entry
+            && !entry.note(self.cx, session).await?
+        {
+            session.execute(self.cx, Statement::new("ROLLBACK")).await?;
+            return Ok(0);
+        }
+        let table = self.table.sql(Dialect::Snowflake)?;
+        if self.write.mode == WriteMode::Overwrite {
+            session
+                .execute(self.cx, Statement::new(format!("DELETE FROM {table}")))
+                .await?;
+        }
+        if let Some(text) = &held.last {
+            session
+                .execute(self.cx, self.target.shape.insert(&table, text)?)
+                .await?;
+        }
+        if let Some(staging) = &held.staging {
+            let names = self.target.shape.names.iter();
+            let names = names.map(|name| Dialect::Snowflake.quote(name));
+            let names = names.collect::<Result<Vec<_>>>()?.join(", ");
+            let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM {staging}");
+            session.execute(self.cx, Statement::new(sql)).await?;
+        }
+        session.execute(self.cx, Statement::new("COMMIT")).await?;
+        Ok(held.n_rows)
+    }
+}
+
+/// Whether another transaction was in the way, so that the same work may succeed after it.
+fn is_in_the_way(error: &Error) -> bool {
+    const LOCKED: [&str; 4] = ["000625", "000635", "200001", "100069"];
+    error.kind() == ErrorKind::Conflict
+        || snowflake_code(error).is_some_and(|code| LOCKED.contains(&code))
+}

@@ -1,0 +1,25 @@
+//! The store against a stand-in for a Snowflake account, and, where `PROVENDER_TEST_SNOWFLAKE_*` names
+//! one, against a real account; see docs.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+#[path = "snowflake/faults.rs"]
+mod faults;
+#[path = "snowflake/logins.rs"]
+mod logins;
+#[path = "snowflake/memory.rs"]
+mod memory;
+#[path = "snowflake/properties.rs"]
+mod properties;
+#[path = "snowflake/reading.rs"]
+mod reading;
+#[path = "snowflake/real.rs"]
+mod real;
+#[path = "snowflake/support.rs"]
+mod support;
+#[path = "snowflake/writing.rs"]
+mod writing;

@@ -1,0 +1,284 @@
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::RecordBatch;
+use provender_conformance::Table;
+use provender_core::model::Relation;
+use provender_core::provider::{OfflineStore, ProviderConfig, Providers, Resources};
+use provender_core::request::{OfflineWrite, Scan, SourceRef, WriteMode, WriteSummary};
+use provender_core::{BatchStream, Context, Error, Result};
+use serde_json::{Map, Value, json};
+
+/// The account that all tests share. It ends with this process, whose end of its input it watches.
+struct StandIn {
+    url: String,
+    _child: Child,
+}
+
+static STAND_IN: OnceLock<Option<StandIn>> = OnceLock::new();
+
+/// The stand-in's address, or a printed line that says why there is none.
+pub fn stand_in() -> Option<&'static str> {
+    STAND_IN
+        .get_or_init(start)
+        .as_ref()
+        .map(|it| it.url.as_str())
+}
+
+fn start() -> Option<StandIn> {
+    let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let python = root.join(venv).join("bin/python");
+    let has_package = Command::new(&python)
+        .args(["-c", "import fakesnow.server, pyarrow, uvicorn"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_package {
+        let reason = format!("skipped: {} has no fakesnow", python.display());
+        assert!(std::env::var_os("CI").is_none(), "{reason}");
+        println!("{reason}");
+        return None;
+    }
+    let mut child = Command::new(&python)
+        .arg(root.join("tests/standins/snowflake/server.py"))
+        .arg("--parent")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("the stand-in starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("its port");
+    let port: u16 = line.trim().parse().expect("a port");
+    Some(StandIn {
+        url: format!("http://127.0.0.1:{port}"),
+        _child: child,
+    })
+}
+
+/// A name that no other test of this or another run has.
+pub fn unique(what: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{what}_{}_{next}", std::process::id())
+}
+
+pub fn cx() -> Context {
+    Context::new("test").with_timeout(std::time::Duration::from_secs(60))
+}
+
+/// Options of the stand-in's only user.
+pub fn options(url: &str, tag: &Value) -> Map<String, Value> {
+    let options = json!({
+        "account": "test-account",
+        "endpoint": url,
+        "user": "tester",
+        "password": "password-canary",
+        "role": "TESTER",
+        "warehouse": "TEST_WH",
+        "database": "TESTS",
+        "schema": "PUBLIC",
+        "time_travel": false,
+        "query_tag": tag.to_string(),
+    });
+    options.as_object().unwrap().clone()
+}
+
+pub async fn open_with(
+    options: Map<String, Value>,
+    resources: Resources,
+) -> Result<Arc<dyn OfflineStore>> {
+    let mut providers = Providers::default();
+    providers.register(provender_providers_snowflake::factory());
+    let config = ProviderConfig {
+        scheme: "snowflake".to_owned(),
+        block: "offline_store".to_owned(),
+        options,
+        base_path: PathBuf::from("."),
+        resources,
+    };
+    providers.open_offline(&cx(), config).await
+}
+
+pub fn resources() -> Resources {
+    Resources {
+        memory_limit_bytes: 256 << 20,
+        spill_path: None,
+        n_threads: 2,
+    }
+}
+
+/// A store whose sessions are answered as the tag says (see the stand-in); `None` if there is no stand-in.
+pub async fn open(tag: Value) -> Option<Arc<dyn OfflineStore>> {
+    let url = stand_in()?;
+    Some(open_with(options(url, &tag), resources()).await.unwrap())
+}
+
+/// Where a rule is checked.
+#[derive(Clone)]
+pub enum Account {
+    /// The stand-in.
+    StandIn(&'static str),
+    /// The account that the environment names, with the options for it.
+    Real(Map<String, Value>),
+}
+
+impl Account {
+    pub fn stand_in() -> Option<Self> {
+        stand_in().map(Self::StandIn)
+    }
+
+    /// The account of `PROVENDER_TEST_SNOWFLAKE_*`, or a printed line that says that none is named.
+    pub fn real() -> Option<Self> {
+        let mut options = Map::new();
+        let names = [
+            "account",
+            "user",
+            "password",
+            "private_key_path",
+            "private_key_passphrase",
+            "access_token",
+        ];
+        for name in names
+            .iter()
+            .chain(&["role", "warehouse", "database", "schema", "endpoint"])
+        {
+            let variable = format!("PROVENDER_TEST_SNOWFLAKE_{}", name.to_uppercase());
+            if let Ok(value) = std::env::var(variable) {
+                options.insert((*name).to_owned(), value.into());
+            }
+        }
+        if !options.contains_key("account") {
+            println!("skipped: PROVENDER_TEST_SNOWFLAKE_ACCOUNT is not set");
+            return None;
+        }
+        assert!(
+            options.contains_key("schema"),
+            "PROVENDER_TEST_SNOWFLAKE_SCHEMA names a schema for the tests alone"
+        );
+        Some(Self::Real(options))
+    }
+
+    /// Options for it; the tag is for the stand-in.
+    pub fn options(&self, tag: &Value) -> Map<String, Value> {
+        match self {
+            Self::StandIn(url) => options(url, tag),
+            Self::Real(options) => options.clone(),
+        }
+    }
+
+    pub async fn open(&self, tag: Value) -> Arc<dyn OfflineStore> {
+        open_with(self.options(&tag), resources()).await.unwrap()
+    }
+}
+
+/// What the stand-in says has happened under a name.
+pub async fn state(name: &str) -> Value {
+    let url = format!("{}/standin/state?name={name}", stand_in().unwrap());
+    let answer = reqwest::get(url).await.unwrap();
+    answer.json().await.unwrap()
+}
+
+/// Tells the stand-in something.
+pub async fn tell(path: &str, body: Value) {
+    let url = format!("{}/standin/{path}", stand_in().unwrap());
+    let sent = reqwest::Client::new().post(url).json(&body).send().await;
+    assert!(sent.unwrap().status().is_success());
+}
+
+/// Runs a statement as another client of the account would.
+pub async fn sql(statement: &str) {
+    let url = stand_in().unwrap();
+    let client = reqwest::Client::new();
+    let login = json!({"data": {"LOGIN_NAME": "other", "PASSWORD": "password-canary", "SESSION_PARAMETERS": {}}});
+    let answer: Value = client
+        .post(format!(
+            "{url}/session/v1/login-request?databaseName=TESTS&schemaName=PUBLIC"
+        ))
+        .json(&login)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let token = answer["data"]["token"].as_str().unwrap().to_owned();
+    let answer: Value = client
+        .post(format!("{url}/queries/v1/query-request"))
+        .header("authorization", format!("Snowflake Token=\"{token}\""))
+        .json(&json!({"sqlText": statement}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(answer["success"], json!(true), "{statement}: {answer}");
+}
+
+pub fn request(table: &str, mode: WriteMode) -> OfflineWrite {
+    OfflineWrite {
+        table: table.to_owned(),
+        mode,
+        partition_by: Vec::new(),
+        id: None,
+    }
+}
+
+pub async fn append(
+    store: &dyn OfflineStore,
+    table: &str,
+    rows: RecordBatch,
+) -> Result<WriteSummary> {
+    let stream = BatchStream::from_batches(rows.schema(), vec![rows]);
+    store
+        .write(&cx(), request(table, WriteMode::Append), stream)
+        .await
+}
+
+pub fn query(sql: &str) -> SourceRef {
+    SourceRef {
+        relation: Relation::Query(sql.to_owned()),
+        filter: None,
+        version: None,
+    }
+}
+
+pub fn all(source: SourceRef) -> Scan {
+    Scan {
+        source,
+        columns: None,
+        ranges: Vec::new(),
+    }
+}
+
+pub async fn read(store: &dyn OfflineStore, scan: Scan) -> Result<RecordBatch> {
+    let mut batches = Vec::new();
+    let mut schema = None;
+    for stream in store.scan(&cx(), scan).await? {
+        schema = Some(stream.schema.clone());
+        batches.extend(stream.collect().await?);
+    }
+    let table = Table {
+        schema: schema.expect("a stream"),
+        batches,
+    };
+    Ok(table.one_batch().unwrap())
+}
+
+pub async fn failure(store: &dyn OfflineStore, scan: Scan) -> Error {
+    read(store, scan).await.expect_err("should fail")
+}
+
+pub async fn n_rows(store: &dyn OfflineStore, table: &str) -> usize {
+    read(store, all(SourceRef::table(table)))
+        .await
+        .unwrap()
+        .num_rows()
+}

@@ -1,0 +1,317 @@
+//! Writing and deleting: what is stored, that it is stored once, and what is refused.
+
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array,
+    Float64Array, Int8Array, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt64Array,
+};
+use provender_core::provider::OfflineStore;
+use provender_core::request::{OfflineWrite, SourceRef, WriteMode};
+use provender_core::{BatchStream, ValueType};
+use provender_engine::cast::cast_value;
+use serde_json::json;
+
+use crate::support::*;
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+    batch(vec![
+        ("n", Arc::new(Int64Array::from_iter_values(range.clone()))),
+        (
+            "s",
+            Arc::new(StringArray::from_iter_values(
+                range.map(|n| format!("row {n}")),
+            )),
+        ),
+    ])
+}
+
+async fn write(
+    store: &dyn OfflineStore,
+    request: OfflineWrite,
+    rows: RecordBatch,
+) -> provender_core::Result<provender_core::request::WriteSummary> {
+    let stream = BatchStream::from_batches(rows.schema(), vec![rows]);
+    store.write(&cx(), request, stream).await
+}
+
+#[tokio::test]
+async fn values_come_back_as_they_were_written() {
+    if let Some(account) = Account::stand_in() {
+        values(&account).await;
+    }
+}
+
+pub async fn values(account: &Account) {
+    for tag in [json!({}), json!({"realism": true, "ts_scale": 6})] {
+        let store = account.open(tag).await;
+        let table = unique("values");
+        let rows = batch(vec![
+            ("bool", Arc::new(BooleanArray::from(vec![Some(true), None]))),
+            ("i8", Arc::new(Int8Array::from(vec![Some(i8::MIN), None]))),
+            (
+                "i64",
+                Arc::new(Int64Array::from(vec![Some(i64::MIN), None])),
+            ),
+            (
+                "u64",
+                Arc::new(UInt64Array::from(vec![Some(u64::MAX), None])),
+            ),
+            (
+                "f32",
+                Arc::new(Float32Array::from(vec![Some(f32::MIN_POSITIVE), None])),
+            ),
+            (
+                "f64",
+                Arc::new(Float64Array::from(vec![Some(5e-324), None])),
+            ),
+            (
+                "nan",
+                Arc::new(Float64Array::from(vec![
+                    Some(f64::NAN),
+                    Some(f64::NEG_INFINITY),
+                ])),
+            ),
+            (
+                "dec",
+                Arc::new(
+                    Decimal128Array::from(vec![Some(-10_i128.pow(37)), None])
+                        .with_precision_and_scale(38, 10)
+                        .unwrap(),
+                ),
+            ),
+            (
+                "text",
+                Arc::new(StringArray::from(vec![
+                    Some("'\"\\ \n ä 🦆 ; -- ? :1 {}"),
+                    Some(""),
+                ])),
+            ),
+            (
+                "bin",
+                Arc::new(BinaryArray::from_opt_vec(vec![
+                    Some(&[0, 255, 10][..]),
+                    None,
+                ])),
+            ),
+            ("day", Arc::new(Date32Array::from(vec![Some(-1), None]))),
+            (
+                "at",
+                Arc::new(
+                    TimestampMicrosecondArray::from(vec![Some(-1), None]).with_timezone("UTC"),
+                ),
+            ),
+        ]);
+        assert_eq!(
+            append(&*store, &table, rows.clone())
+                .await
+                .unwrap()
+                .n_applied,
+            2
+        );
+        let found = read(&*store, all(SourceRef::table(&table))).await.unwrap();
+        let first = usize::from(found["bool"].is_null(0));
+        for (field, written) in rows.schema().fields().iter().zip(rows.columns()) {
+            let value_type = ValueType::from_arrow(field.data_type()).unwrap();
+            let back = cast_value(&found[field.name().as_str()], &value_type, true).unwrap();
+            for (row, at) in [(0, first), (1, 1 - first)] {
+                assert_eq!(
+                    format!("{:?}", written.slice(row, 1)),
+                    format!("{:?}", back.slice(at, 1)),
+                    "{}",
+                    field.name()
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_rows_go_in_batches_and_become_visible_at_once() {
+    let Some(url) = stand_in() else { return };
+    let name = unique("batches");
+    let mut options = options(url, &json!({"name": name}));
+    options.insert("insert_bytes".to_owned(), 2_000.into());
+    let store = open_with(options, resources()).await.unwrap();
+    append(&*store, &name, numbers(0..500)).await.unwrap();
+    assert_eq!(n_rows(&*store, &name).await, 500);
+    let log = state(&name).await;
+    let statements: Vec<&str> = log["statements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["sql"].as_str().unwrap())
+        .collect();
+    let into_table = format!("INSERT INTO \"TESTS\".\"PUBLIC\".\"{name}\"");
+    assert_eq!(
+        statements
+            .iter()
+            .filter(|sql| sql.starts_with(&into_table))
+            .count(),
+        1
+    );
+    assert!(
+        statements
+            .iter()
+            .filter(|sql| sql.starts_with("INSERT"))
+            .count()
+            > 5
+    );
+    assert!(
+        statements.iter().all(|sql| !sql.contains("row 1")),
+        "values are no part of statements"
+    );
+    assert_eq!(log["temporary"], json!([]));
+}
+
+#[tokio::test]
+async fn a_write_with_an_id_counts_once_also_when_its_answer_was_lost() {
+    if stand_in().is_none() {
+        return;
+    }
+    for fault in ["lost_answer", "unavailable", "throttle", "expire"] {
+        let name = unique(fault);
+        let n_faults = if fault == "expire" { 1 } else { 4 };
+        let store = open(json!({"name": name, fault: n_faults})).await.unwrap();
+        let request = OfflineWrite {
+            id: Some("batch 'one'".to_owned()),
+            ..request(&name, WriteMode::Append)
+        };
+        let first = write(&*store, request.clone(), numbers(0..10))
+            .await
+            .unwrap();
+        assert_eq!((first.n_rows, first.n_applied), (10, 10), "{fault}");
+        let again = write(&*store, request, numbers(0..10)).await.unwrap();
+        assert_eq!(again.n_applied, 0, "{fault}");
+        assert_eq!(n_rows(&*store, &name).await, 10, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn two_writers_of_one_id_count_once() {
+    if let Some(account) = Account::stand_in() {
+        two_writers(&account).await;
+    }
+}
+
+pub async fn two_writers(account: &Account) {
+    let store = account.open(json!({})).await;
+    let name = unique("twice");
+    append(&*store, &name, numbers(0..1)).await.unwrap();
+    let request = OfflineWrite {
+        id: Some("same".to_owned()),
+        ..request(&name, WriteMode::Append)
+    };
+    let (a, b) = tokio::join!(
+        write(&*store, request.clone(), numbers(1..5)),
+        write(&*store, request.clone(), numbers(1..5)),
+    );
+    let n_applied = a.unwrap().n_applied + b.unwrap().n_applied;
+    assert_eq!(n_applied, 4);
+    assert_eq!(n_rows(&*store, &name).await, 5);
+}
+
+#[tokio::test]
+async fn overwriting_replaces_rows_and_columns() {
+    if let Some(account) = Account::stand_in() {
+        overwriting(&account).await;
+    }
+}
+
+pub async fn overwriting(account: &Account) {
+    let store = account.open(json!({})).await;
+    let name = unique("over");
+    append(&*store, &name, numbers(0..10)).await.unwrap();
+    write(&*store, request(&name, WriteMode::Overwrite), numbers(5..8))
+        .await
+        .unwrap();
+    assert_eq!(n_rows(&*store, &name).await, 3);
+    let other = batch(vec![("x", Arc::new(Float64Array::from(vec![1.5])))]);
+    write(&*store, request(&name, WriteMode::Overwrite), other)
+        .await
+        .unwrap();
+    let found = read(&*store, all(SourceRef::table(&name))).await.unwrap();
+    assert_eq!(
+        (found.num_rows(), found.schema().field(0).name().as_str()),
+        (1, "x")
+    );
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_are_refused_by_column_and_nothing_is_changed() {
+    if let Some(account) = Account::stand_in() {
+        misfits(&account).await;
+    }
+}
+
+pub async fn misfits(account: &Account) {
+    let store = account.open(json!({})).await;
+    let name = unique("fit");
+    append(&*store, &name, numbers(0..1)).await.unwrap();
+    let other = batch(vec![
+        ("n", Arc::new(StringArray::from(vec!["x"]))),
+        ("new", Arc::new(Int64Array::from(vec![1]))),
+    ]);
+    let error = append(&*store, &name, other).await.unwrap_err();
+    assert_eq!(error.code(), "P505");
+    assert_eq!(
+        error.message(),
+        format!(
+            "the rows do not fit table {name:?}: its column \"n\" is fixed, and the rows' is Utf8; it has no column \"new\""
+        )
+    );
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1)])]);
+    let lists = batch(vec![("l", Arc::new(lists))]);
+    let error = append(&*store, &unique("lists"), lists).await.unwrap_err();
+    assert_eq!(error.code(), "P507");
+    assert!(error.message().contains("column \"l\" is List"), "{error}");
+    let part = batch(vec![("S", Arc::new(StringArray::from(vec!["only"])))]);
+    append(&*store, &name, part).await.unwrap();
+    assert_eq!(n_rows(&*store, &name).await, 2);
+}
+
+#[tokio::test]
+async fn keys_are_deleted_null_ones_too() {
+    if let Some(account) = Account::stand_in() {
+        deleting(&account).await;
+    }
+}
+
+pub async fn deleting(account: &Account) {
+    let store = account.open(json!({})).await;
+    let name = unique("erase");
+    let rows = batch(vec![
+        (
+            "k",
+            Arc::new(Int64Array::from(vec![Some(1), Some(2), None, Some(1)])),
+        ),
+        ("o", Arc::new(StringArray::from(vec!["a", "b", "c", "z'"]))),
+    ]);
+    append(&*store, &name, rows).await.unwrap();
+    let keys = batch(vec![
+        (
+            "k",
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(7)])),
+        ),
+        ("o", Arc::new(StringArray::from(vec!["z'", "c", "a"]))),
+    ]);
+    store
+        .delete(&cx(), &SourceRef::table(&name), keys.clone())
+        .await
+        .unwrap();
+    assert_eq!(n_rows(&*store, &name).await, 2);
+    let error = store
+        .delete(&cx(), &query("SELECT 1 AS \"k\""), keys)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "P801");
+}
