@@ -14,15 +14,16 @@ import sys
 import time
 
 import measure
-from engines import ENGINES
+from engines import engines_of
+from variants import VARIANTS, definitions
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Reads the Parquet file that the other engines read: what they are compared with.
 OURS = "provender"
 # The same over a Delta table.
 OURS_DELTA = "provender_delta"
-# States the rules word by word: if it disagrees with us, one of us is wrong.
-JUDGE = "duckdb_range"
+# State the rules word by word: if one disagrees with us, one of us is wrong.
+JUDGES = ("duckdb_range", "duckdb_windows")
 # The verdict on an answer without a fault.
 RIGHT = "0"
 N_STARTS = 20
@@ -36,8 +37,9 @@ def arguments():
     )
     parser.add_argument("--rows", type=int, default=1_000_000, help="facts [%(default)s]")
     parser.add_argument("--labels", type=int, default=100_000, help="rows of the spine [%(default)s]")
-    parser.add_argument("--reps", type=int, default=3, help="how often each engine runs [%(default)s]")
-    parser.add_argument("--peers", default=",".join(ENGINES), help="engines to compare with, by commas [%(default)s]")
+    parser.add_argument("--reps", type=int, default=5, help="how often each engine runs [%(default)s]")
+    parser.add_argument("--variant", choices=VARIANTS, default="base", help="what is asked for [%(default)s]")
+    parser.add_argument("--peers", help="engines to compare with, by commas [all that answer the variant]")
     parser.add_argument("--binary", help="the provender to measure, instead of a release build of this checkout")
     parser.add_argument("--profile", help="how the binary was built [by its path]")
     parser.add_argument("--work", help="folder for data and answers [in the cache]")
@@ -49,10 +51,11 @@ def arguments():
     given = parser.parse_args()
     if not given.binary or not given.work:
         parser.error("without run.sh it needs --binary and --work")
-    given.peers = [name for name in given.peers.split(",") if name]
+    known = engines_of(VARIANTS[given.variant])
+    given.peers = list(known) if given.peers is None else [name for name in given.peers.split(",") if name]
     for name in given.peers:
-        if name not in ENGINES:
-            parser.error(f"{name!r} is no engine; known are {', '.join(ENGINES)}")
+        if name not in known:
+            parser.error(f"{name!r} does not answer {given.variant!r}; known are {', '.join(known)}")
     if given.rows < 1_000 or given.labels < 1_000 or given.reps < 1:
         parser.error("it takes at least 1,000 rows, 1,000 labels and one repetition")
     given.binary = os.path.abspath(given.binary)
@@ -72,9 +75,11 @@ class Bench:
     def __init__(self, given):
         self.given = given
         # Another generator makes other data, and those lie elsewhere.
+        self.variant = VARIANTS[given.variant]
+        self.data = self.variant.data or given.variant
         with open(f"{HERE}/generate.py", "rb") as file:
             generator = hashlib.sha256(file.read()).hexdigest()[:8]
-        self.folder = f"{given.work}/{given.rows}x{given.labels}-{generator}"
+        self.folder = f"{given.work}/{given.rows}x{given.labels}-{self.data}-{generator}"
         # What the caller's shell says of Provender and Python must not change what is measured.
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("PROVENDER_", "PYTHON"))
@@ -107,7 +112,7 @@ class Bench:
             service = "from_file" if engine == OURS else "from_table"
             labels = f"{self.folder}/raw/labels.parquet"
             return self.provender("historical", "--service", service, "--spine", labels, "--out", out)
-        return self.python("engines.py", "run", engine, self.folder, out)
+        return self.python("engines.py", "run", engine, self.given.variant, self.folder, out)
 
     def prepare(self):
         """Makes the data, once, and the projects, anew; answers how the import went."""
@@ -116,16 +121,19 @@ class Bench:
         raw = f"{self.folder}/raw"
         if not os.path.exists(f"{raw}/labels.parquet"):
             say(f"making {self.given.rows:,} facts and {self.given.labels:,} labels in {raw}")
-            self.must(self.python("generate.py", "--rows", rows, "--labels", labels, raw))
+            self.must(self.python("generate.py", "--variant", self.data, "--rows", rows, "--labels", labels, raw))
         for left in ("data", ".provender", "features", "answers"):
             shutil.rmtree(f"{self.folder}/{left}", ignore_errors=True)
         shutil.copytree(f"{HERE}/project", self.folder, dirs_exist_ok=True)
         os.makedirs(f"{self.folder}/answers")
+        os.makedirs(f"{self.folder}/features")
+        with open(f"{self.folder}/features/driver.yaml", "w", encoding="utf-8") as file:
+            file.write(definitions(self.variant))
         say("making the projects")
         imported = self.must(self.provender("import", "facts", f"{raw}/facts.parquet"))
         self.must(self.provender("apply", "--yes"))
         for engine in self.given.peers:
-            self.must(self.python("engines.py", "prepare", engine, self.folder))
+            self.must(self.python("engines.py", "prepare", engine, self.given.variant, self.folder))
         self.warm()
         return imported
 
@@ -138,12 +146,14 @@ class Bench:
                         pass
 
     def starts(self):
-        """Median seconds of a start that does nothing, and of one that reads the registry."""
+        """Median seconds of a start that does nothing, of one that reads the registry, and of decoding alone."""
         commands = {"--version": [self.given.binary, "--version"], "list": self.provender("list")}
         times = {name: [] for name in commands}
         for _ in range(N_STARTS):
             for name, command in commands.items():
                 times[name].append(self.must(command).wall_s)
+        command = self.python("engines.py", "floor", self.given.variant, self.folder)
+        times["floor"] = [float(self.must(command).stdout) for _ in range(self.given.reps)]
         return {name: statistics.median(values) for name, values in times.items()}
 
     def rounds(self):
@@ -180,7 +190,7 @@ class Bench:
         self.record("run", engine=engine, round=number, **row)
 
     def compare(self, number, engine, ours, theirs):
-        compared = self.run(self.python("compare.py", str(self.given.labels), ours, theirs))
+        compared = self.run(self.python("compare.py", self.given.variant, str(self.given.labels), ours, theirs))
         if compared.failure:
             say(f"{engine} was not compared: {compared.failure}\n{compared.messages}")
             verdict = {"failure": compared.failure}
@@ -197,6 +207,7 @@ class Bench:
             "rows": self.given.rows,
             "labels": self.given.labels,
             "profile": self.given.profile,
+            "variant": self.given.variant,
         }
         with open(self.given.results, "a", encoding="utf-8") as file:
             file.write(json.dumps({**shared, **values}) + "\n")
@@ -204,7 +215,7 @@ class Bench:
     def describe(self):
         """Says on what and with what all this is measured."""
         versions = {"python": platform.python_version()}
-        for package in ("pyarrow", *(ENGINES[engine][2] for engine in self.given.peers)):
+        for package in ("pyarrow", *(engines_of(self.variant)[engine][2] for engine in self.given.peers)):
             versions[package] = importlib.metadata.version(package)
         ours = self.must([self.given.binary, "--version"]).stdout
         described = measure.machine()
@@ -216,7 +227,10 @@ class Bench:
             f"{described['distribution']}, {described['system']}, load {described['load_1_minute']}"
         )
         print(f"{ours} (profile {self.given.profile}); {', '.join(f'{n} {v}' for n, v in versions.items())}")
-        print(f"{self.given.rows:,} facts x 10 float64, {self.given.labels:,} labels, {self.given.reps} rounds")
+        print(
+            f"{self.given.variant}: {self.variant.about}; {self.given.rows:,} facts x {self.variant.n_columns} float64, "
+            f"{self.given.labels:,} labels, {self.given.reps} rounds"
+        )
 
     def report(self, imported, starts):
         """Prints the tables; answers whether the answers are right as far as can be told."""
@@ -251,10 +265,12 @@ class Bench:
         print()
         print(f"provender --version {starts['--version'] * 1000:.1f} ms, list {starts['list'] * 1000:.1f} ms", end="")
         print(f" (medians of {N_STARTS}); import {self.given.rows / imported.wall_s:,.0f} rows/s")
+        floor = starts["floor"]
+        print(f"floor (decoding keys and times alone) {floor:.2f} s; {OURS} takes {ours[0] / floor:.2f} times as long")
         self.tell_noise()
         self.record("starts", **starts, import_s=imported.wall_s)
         is_right = True
-        for engine in (OURS, OURS_DELTA, JUDGE):
+        for engine in (OURS, OURS_DELTA, *JUDGES):
             if engine in self.runs and self.wrong(engine) != RIGHT:
                 is_right = False
                 print(f"{engine}: {self.wrong(engine)}, so the answers are not known to be right")

@@ -1,8 +1,8 @@
-"""Compares answers with ours by row_id, bit for bit, nulls as nulls.
+"""Compares answers with ours by row_id, bit for bit (sums and means of windows to a relative 1e-9), nulls as nulls.
 
-usage: compare.py N_LABELS OURS.parquet THEIRS.parquet
+usage: compare.py VARIANT N_LABELS OURS.parquet THEIRS.parquet
 Prints one JSON object: n_rows, n_missing (labels without a row), n_surplus (rows beyond one for each label),
-n_differing (labels whose driver_id or a feature is another), first (the least row_id of those and of the missing).
+n_differing (labels of which a feature is another), first (the least row_id of those and of the missing).
 """
 
 import json
@@ -12,12 +12,12 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
-COLUMNS = ["driver_id", *(f"f{number}" for number in range(10))]
+from variants import VARIANTS
 
 
-def answer(path):
+def answer(path, columns):
     """The row ids of a file, each once, its rows in their order, and how many rows repeat another."""
-    table = pyarrow.parquet.read_table(path, columns=["row_id", *COLUMNS])
+    table = pyarrow.parquet.read_table(path, columns=["row_id", *columns])
     ids, first = numpy.unique(table["row_id"].to_numpy(), return_index=True)
     n_repeated = table.num_rows - len(ids)
     return ids, table.take(pyarrow.array(first)), n_repeated
@@ -31,16 +31,27 @@ def bits(column):
     return is_null, numpy.ascontiguousarray(values).view(numpy.int64)
 
 
-def compare(n_labels, ours, theirs):
-    our_ids, our_rows, _ = answer(ours)
-    ids, rows, n_repeated = answer(theirs)
+def is_close(ours, theirs):
+    """Where two columns differ in their digits at most."""
+    ours, theirs = (column.combine_chunks().to_numpy(zero_copy_only=False) for column in (ours, theirs))
+    return numpy.isclose(ours, theirs, rtol=1e-9, atol=0, equal_nan=True)
+
+
+def compare(variant, n_labels, ours, theirs):
+    columns = variant.outputs
+    rounded = {name for name, function, _ in variant.windows if function in ("sum", "mean")}
+    our_ids, our_rows, _ = answer(ours, columns)
+    ids, rows, n_repeated = answer(theirs, columns)
     shared, our_places, places = numpy.intersect1d(our_ids, ids, assume_unique=True, return_indices=True)
     our_rows, rows = our_rows.take(pyarrow.array(our_places)), rows.take(pyarrow.array(places))
     differs = numpy.zeros(len(shared), dtype=bool)
-    for name in COLUMNS:
+    for name in columns:
         our_column, column = our_rows[name], rows[name]
         if column.type != our_column.type:
             column = column.cast(our_column.type, safe=False)
+        if name in rounded:
+            differs |= ~is_close(our_column, column)
+            continue
         for our_side, side in zip(bits(our_column), bits(column)):
             differs |= our_side != side
     missing = numpy.setdiff1d(numpy.arange(n_labels), ids)
@@ -55,4 +66,4 @@ def compare(n_labels, ours, theirs):
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(int(sys.argv[1]), sys.argv[2], sys.argv[3])))
+    print(json.dumps(compare(VARIANTS[sys.argv[1]], int(sys.argv[2]), sys.argv[3], sys.argv[4])))

@@ -5,17 +5,30 @@ two days before it; of facts with the same event time the one created last; ever
 is no such fact. Each engine is asked in the fastest way known to us that keeps them, is free in the order of its
 rows, uses all cores, and writes what Provender writes: Parquet in zstd of level 1, synced to disk.
 
-usage: engines.py run ENGINE FOLDER OUT.parquet
-       engines.py prepare ENGINE FOLDER
-FOLDER holds raw/facts.parquet and raw/labels.parquet.
+Windows instead of features: over the facts of a label's key from seven days before it (excluded) to it (included).
+
+usage: engines.py run ENGINE VARIANT FOLDER OUT.parquet
+       engines.py prepare ENGINE VARIANT FOLDER
+       engines.py floor VARIANT FOLDER
+FOLDER holds raw/facts.parquet and raw/labels.parquet. `floor` prints the seconds that it takes to decode the columns of
+keys and times alone, on all cores.
 """
 
 import os
 import sys
+import time
 
-FEATURES = [f"f{number}" for number in range(10)]
-LABEL = ["row_id", "driver_id", "event_timestamp"]
-TTL_US = 2 * 86_400_000_000
+from variants import TTL_US, VARIANTS, WINDOW_US
+
+VARIANT = VARIANTS["base"]
+
+
+def keys_of(table):
+    return ", ".join(f"{table}.{name}" for name in VARIANT.key_names)
+
+
+def same_keys(one, other):
+    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in VARIANT.key_names)
 
 
 def duckdb_asof(folder, out):
@@ -23,20 +36,22 @@ def duckdb_asof(folder, out):
 
     Removing superseded facts beforehand says the same and takes longer.
     """
-    values = ", ".join(f"f.{feature}" for feature in FEATURES)
+    names = VARIANT.key_names
+    values = ", ".join(f"f.{feature}" for feature in VARIANT.features)
     duckdb_copy(
         f"""WITH labels AS (SELECT * FROM read_parquet('{folder}/raw/labels.parquet')),
         nearest AS (
-            SELECT l.row_id, l.driver_id, f.event_timestamp
+            SELECT l.row_id, {keys_of("l")}, f.event_timestamp
             FROM labels l ASOF JOIN
-                (SELECT driver_id, event_timestamp FROM read_parquet('{folder}/raw/facts.parquet')) f
-            ON l.driver_id = f.driver_id AND l.event_timestamp >= f.event_timestamp
+                (SELECT {", ".join(names)}, event_timestamp FROM read_parquet('{folder}/raw/facts.parquet')) f
+            ON {same_keys("l", "f")} AND l.event_timestamp >= f.event_timestamp
             WHERE epoch_us(l.event_timestamp) - epoch_us(f.event_timestamp) <= {TTL_US}),
         joined AS (
             SELECT n.row_id, {values}
-            FROM nearest n JOIN read_parquet('{folder}/raw/facts.parquet') f USING (driver_id, event_timestamp)
+            FROM nearest n JOIN read_parquet('{folder}/raw/facts.parquet') f
+            USING ({", ".join(names)}, event_timestamp)
             QUALIFY row_number() OVER (PARTITION BY n.row_id ORDER BY f.created DESC) = 1)
-        SELECT l.row_id, l.driver_id, l.event_timestamp, joined.* EXCLUDE (row_id)
+        SELECT l.row_id, {keys_of("l")}, l.event_timestamp, joined.* EXCLUDE (row_id)
         FROM labels l LEFT JOIN joined USING (row_id)""",
         out,
     )
@@ -44,17 +59,62 @@ def duckdb_asof(folder, out):
 
 def duckdb_range(folder, out):
     """The rules word by word: all facts in reach of a label, then the first of them."""
-    values = ", ".join(f"f.{feature}" for feature in FEATURES)
+    values = ", ".join(f"f.{feature}" for feature in VARIANT.features)
     duckdb_copy(
         f"""WITH labels AS (SELECT * FROM read_parquet('{folder}/raw/labels.parquet')),
         joined AS (
             SELECT l.row_id, {values}
             FROM labels l JOIN read_parquet('{folder}/raw/facts.parquet') f
-            ON l.driver_id = f.driver_id AND f.event_timestamp <= l.event_timestamp
+            ON {same_keys("l", "f")} AND f.event_timestamp <= l.event_timestamp
             AND epoch_us(l.event_timestamp) - epoch_us(f.event_timestamp) <= {TTL_US}
             QUALIFY row_number() OVER (PARTITION BY l.row_id ORDER BY f.event_timestamp DESC, f.created DESC) = 1)
-        SELECT l.row_id, l.driver_id, l.event_timestamp, joined.* EXCLUDE (row_id)
+        SELECT l.row_id, {keys_of("l")}, l.event_timestamp, joined.* EXCLUDE (row_id)
         FROM labels l LEFT JOIN joined USING (row_id)""",
+        out,
+    )
+
+
+def duckdb_windows(folder, out):
+    """A join on the key and the range of time, then groups. Window functions over the union of both are slower."""
+    calls = {"count": "count", "sum": "sum", "mean": "avg", "max": "max"}
+    values = ", ".join(
+        f"{calls[function]}(f.{column or 'event_timestamp'}) AS {name}" for name, function, column in VARIANT.windows
+    )
+    duckdb_copy(
+        f"""WITH labels AS (SELECT * FROM read_parquet('{folder}/raw/labels.parquet')),
+        joined AS (
+            SELECT l.row_id, {values}
+            FROM labels l JOIN read_parquet('{folder}/raw/facts.parquet') f
+            ON {same_keys("l", "f")} AND f.event_timestamp <= l.event_timestamp
+            AND epoch_us(l.event_timestamp) - epoch_us(f.event_timestamp) < {WINDOW_US}
+            GROUP BY l.row_id)
+        SELECT l.row_id, {keys_of("l")}, l.event_timestamp, coalesce(joined.n, 0) AS n,
+            joined.* EXCLUDE (row_id, n)
+        FROM labels l LEFT JOIN joined USING (row_id)""",
+        out,
+    )
+
+
+def duckdb_windows_over(folder, out):
+    """Window functions over labels and facts in one table, a label after the facts of its time."""
+    calls = {"count": "count", "sum": "sum", "mean": "avg", "max": "max"}
+    columns = sorted({column for _, _, column in VARIANT.windows if column})
+    values = ", ".join(
+        f"{calls[function]}({column or 'is_fact'}) OVER w AS {name}" for name, function, column in VARIANT.windows
+    )
+    names = ", ".join(VARIANT.key_names)
+    nulls = ", ".join(f"NULL::DOUBLE AS {column}" for column in columns)
+    duckdb_copy(
+        f"""WITH both_sides AS (
+            SELECT NULL AS row_id, {names}, event_timestamp, 1 AS is_fact, {", ".join(columns)}
+            FROM read_parquet('{folder}/raw/facts.parquet')
+            UNION ALL
+            SELECT row_id, {names}, event_timestamp, NULL, {nulls} FROM read_parquet('{folder}/raw/labels.parquet'))
+        SELECT * EXCLUDE (is_fact, {", ".join(columns)}) FROM (
+            SELECT *, {values} FROM both_sides
+            WINDOW w AS (PARTITION BY {names} ORDER BY epoch_us(event_timestamp)
+                RANGE BETWEEN {WINDOW_US - 1} PRECEDING AND CURRENT ROW))
+        WHERE row_id IS NOT NULL""",
         out,
     )
 
@@ -73,11 +133,13 @@ def polars(folder, out):
     import polars as pl
 
     labels = pl.scan_parquet(f"{folder}/raw/labels.parquet").sort("event_timestamp")
-    facts = pl.scan_parquet(f"{folder}/raw/facts.parquet").sort("event_timestamp", "created").drop("created")
+    asked = [*VARIANT.key_names, "event_timestamp", "created", *VARIANT.features]
+    facts = pl.scan_parquet(f"{folder}/raw/facts.parquet").select(asked)
+    facts = facts.sort("event_timestamp", "created").drop("created")
     joined = labels.join_asof(
-        facts, on="event_timestamp", by="driver_id", strategy="backward", tolerance="2d", check_sortedness=False
+        facts, on="event_timestamp", by=VARIANT.key_names, strategy="backward", tolerance="2d", check_sortedness=False
     )
-    joined.select(*LABEL, *FEATURES).sink_parquet(out, compression="zstd", compression_level=1)
+    joined.select("row_id", *VARIANT.key_names, "event_timestamp", *VARIANT.features).sink_parquet(out, compression="zstd", compression_level=1)
 
 
 def pandas(folder, out):
@@ -85,12 +147,13 @@ def pandas(folder, out):
     import pandas as pd
 
     labels = pd.read_parquet(f"{folder}/raw/labels.parquet").sort_values("event_timestamp")
-    facts = pd.read_parquet(f"{folder}/raw/facts.parquet").sort_values(["event_timestamp", "created"])
+    asked = [*VARIANT.key_names, "event_timestamp", "created", *VARIANT.features]
+    facts = pd.read_parquet(f"{folder}/raw/facts.parquet", columns=asked).sort_values(["event_timestamp", "created"])
     joined = pd.merge_asof(
         labels,
         facts.drop(columns="created"),
         on="event_timestamp",
-        by="driver_id",
+        by=VARIANT.key_names,
         direction="backward",
         tolerance=pd.Timedelta(TTL_US, "us"),
     )
@@ -104,7 +167,7 @@ def feast(folder, out, store):
     from feast import FeatureStore
 
     labels = pd.read_parquet(f"{folder}/raw/labels.parquet")
-    features = [f"driver:{feature}" for feature in FEATURES]
+    features = [f"driver:{feature}" for feature in VARIANT.features]
     job = FeatureStore(repo_path=f"{folder}/feast_{store}").get_historical_features(labels, features)
     pyarrow.parquet.write_table(job.to_arrow(), out, compression="zstd", compression_level=1)
 
@@ -136,10 +199,20 @@ def feast_prepare(folder, store):
         entities=[driver],
         ttl=timedelta(microseconds=TTL_US),
         online=False,
-        schema=[Field(name="driver_id", dtype=Int64), *(Field(name=name, dtype=Float64) for name in FEATURES)],
+        schema=[Field(name="driver_id", dtype=Int64), *(Field(name=name, dtype=Float64) for name in VARIANT.features)],
         source=source,
     )
     FeatureStore(repo_path=repository).apply([driver, source, view])
+
+
+def floor(folder):
+    """Seconds to decode the columns of keys and times, on all cores; the reader's own import is not counted."""
+    import pyarrow.parquet
+
+    columns = [*VARIANT.key_names, "event_timestamp", "created"]
+    started = time.perf_counter()
+    pyarrow.parquet.read_table(f"{folder}/raw/facts.parquet", columns=columns)
+    return time.perf_counter() - started
 
 
 # What runs an engine, what is done once before it is measured, and the package whose version counts.
@@ -151,16 +224,36 @@ ENGINES = {
     "feast_duckdb": (lambda *given: feast(*given, "duckdb"), lambda folder: feast_prepare(folder, "duckdb"), "feast"),
     "feast_file": (lambda *given: feast(*given, "file"), lambda folder: feast_prepare(folder, "file"), "feast"),
 }
+WINDOW_ENGINES = {
+    "duckdb_windows": (duckdb_windows, None, "duckdb"),
+    "duckdb_windows_over": (duckdb_windows_over, None, "duckdb"),
+}
 
 
-def main(what, engine, folder, out=None):
-    run, prepare, _ = ENGINES[engine]
+def engines_of(variant):
+    """The engines that answer a variant. Feast's projects are made for the first variant alone."""
+    if variant.windows:
+        return WINDOW_ENGINES
+    is_base = variant == VARIANTS["base"]
+    return {name: engine for name, engine in ENGINES.items() if is_base or not name.startswith("feast")}
+
+
+def main(what, *given):
+    global VARIANT
+    if what == "floor":
+        variant, folder = given
+        VARIANT = VARIANTS[variant]
+        print(floor(folder))
+        return
+    engine, variant, folder, *out = given
+    VARIANT = VARIANTS[variant]
+    run, prepare, _ = engines_of(VARIANT)[engine]
     if what == "prepare":
         if prepare is not None:
             prepare(folder)
         return
-    run(folder, out)
-    with open(out, "rb") as file:
+    run(folder, *out)
+    with open(out[0], "rb") as file:
         os.fsync(file.fileno())
 
 

@@ -1,7 +1,7 @@
 """Writes the data of the benchmark: facts.parquet and labels.parquet, the same bytes of values for the same numbers.
 
-Facts: keys with a hundred rows each at irregular times, in the order in which they happened, ten float64 features,
-one in a hundred nulls in f9. One row in a thousand corrects another: the same key and event time, later created, and
+Facts: keys with a hundred rows each at irregular times, in the order in which they happened, float64 features,
+one in a hundred nulls in every tenth. One row in a thousand corrects another: the same key and event time, later created, and
 it lies before or after the row that it corrects.
 
 Labels: keys and times uniform; of each thousand, five exactly at a fact, five exactly a ttl after one, five a
@@ -16,21 +16,39 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
-N_FEATURES = 10
+from variants import DAY_US, TTL_US, VARIANTS
+
 ROWS_PER_KEY = 100
 UNKNOWN_KEY = 1 << 40
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
-DAY_US = 86_400_000_000
 SPAN_US = 100 * DAY_US
-TTL_US = 2 * DAY_US
 INSTANT = pyarrow.timestamp("us", tz="UTC")
 ROW_GROUP_ROWS = 262_144
 
 
-def facts(n_rows, path):
+def columns_of_keys(variant, keys):
+    """The columns that a variant spells keys in."""
+    if variant.keys[0][1] == "string":
+        texts = numpy.char.add("driver-", numpy.char.zfill(keys.astype("U"), 13))
+        return {"driver_id": pyarrow.array(texts)}
+    if len(variant.keys) == 2:
+        return {"region_id": pyarrow.array(keys % 1_000), "driver_id": pyarrow.array(keys // 1_000)}
+    return {"driver_id": pyarrow.array(keys)}
+
+
+def skewed(variant, keys, n_keys, random):
+    """Gives one key in a hundred its share of the rows."""
+    if variant.skew is not None:
+        moved = random.random(len(keys)) < variant.skew
+        keys[moved] = random.integers(0, max(1, n_keys // 100), int(moved.sum()))
+    return keys
+
+
+def facts(variant, n_rows, path):
     """Writes n_rows facts; answers their keys and times."""
     random = numpy.random.default_rng(1)
     keys = numpy.arange(n_rows, dtype=numpy.int64) // ROWS_PER_KEY
+    keys = skewed(variant, keys, int(keys.max()) + 1, random)
     times = START_US + random.integers(0, SPAN_US, n_rows)
     n_corrections = n_rows // 1_000
     picked = random.choice(n_rows, 2 * n_corrections, replace=False)
@@ -44,23 +62,23 @@ def facts(n_rows, path):
     order = numpy.lexsort((random.random(n_rows), times))
     keys, times, created = keys[order], times[order], created[order]
     columns = {
-        "driver_id": pyarrow.array(keys),
+        **columns_of_keys(variant, keys),
         "event_timestamp": pyarrow.array(times, type=INSTANT),
         "created": pyarrow.array(created, type=INSTANT),
     }
-    for number in range(N_FEATURES):
-        is_last = number == N_FEATURES - 1
+    for number in range(variant.n_columns):
+        is_last = number % 10 == 9
         values = random.random(n_rows)
         columns[f"f{number}"] = pyarrow.array(values, mask=random.random(n_rows) < 0.01 if is_last else None)
     write(columns, path)
     return keys, times
 
 
-def labels(n_rows, keys, times, path):
+def labels(variant, n_rows, keys, times, path):
     """Writes n_rows labels for facts of these keys and times."""
     random = numpy.random.default_rng(2)
     n_keys = int(keys.max()) + 1
-    label_keys = random.integers(0, n_keys, n_rows)
+    label_keys = skewed(variant, random.integers(0, n_keys, n_rows), n_keys, random)
     label_times = START_US + random.integers(0, SPAN_US, n_rows)
     n_each = n_rows // 200
     for number, distance in enumerate((0, TTL_US, TTL_US + 1)):
@@ -73,7 +91,7 @@ def labels(n_rows, keys, times, path):
     order = random.permutation(n_rows)
     columns = {
         "row_id": pyarrow.array(numpy.arange(n_rows, dtype=numpy.int64)),
-        "driver_id": pyarrow.array(label_keys[order]),
+        **columns_of_keys(variant, label_keys[order]),
         "event_timestamp": pyarrow.array(label_times[order], type=INSTANT),
     }
     write(columns, path)
@@ -100,8 +118,10 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", type=int, required=True)
     arguments.add_argument("--labels", type=int, required=True)
+    arguments.add_argument("--variant", choices=VARIANTS, default="base")
     arguments.add_argument("folder")
     given = arguments.parse_args()
     os.makedirs(given.folder, exist_ok=True)
-    fact_keys, fact_times = facts(given.rows, f"{given.folder}/facts.parquet")
-    labels(given.labels, fact_keys, fact_times, f"{given.folder}/labels.parquet")
+    asked = VARIANTS[given.variant]
+    fact_keys, fact_times = facts(asked, given.rows, f"{given.folder}/facts.parquet")
+    labels(asked, given.labels, fact_keys, fact_times, f"{given.folder}/labels.parquet")

@@ -5,6 +5,7 @@
 //! often, both sides are first partitioned by key on disk. What a chunk computes is in [`chunk`].
 
 mod chunk;
+mod feed;
 mod merge;
 mod partition;
 
@@ -15,6 +16,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use async_stream::try_stream;
 use chunk::{ChunkAnswer, Group};
+use feed::Spawned;
 use futures::StreamExt;
 use provender_core::provider::{OfflineStore, Resources};
 use provender_core::request::{KeyColumn, PointInTimeJoin, SpineRows, ViewJoin};
@@ -167,19 +169,35 @@ fn answer_group(group: Group, spine: Spilled) -> BatchStream {
     BatchStream::new(
         schema,
         try_stream! {
-            let feeds = group.feeds(spine.stream()).await?;
+            let feeds = group.feeds(spine.stream(), true).await?;
             let mut chunks = chunks(spine.stream(), per_chunk);
             while let Some(rows) = chunks.next().await {
                 let mut answers = chunk_answers(&group, &feeds, rows?);
                 while let Some(answer) = answers.next().await {
-                    let answer = answer?;
-                    for start in (0..answer.n_rows()).step_by(BATCH_ROWS) {
-                        yield answer.batch(start, BATCH_ROWS)?;
+                    let mut batches = answer_batches(&group, answer?);
+                    while let Some(batch) = batches.next().await {
+                        yield batch?;
                     }
                 }
             }
         },
     )
+}
+
+/// The batches of an answer, in order, some of them gathered at the same time.
+fn answer_batches(
+    group: &Group,
+    answer: ChunkAnswer,
+) -> futures::stream::BoxStream<'static, Result<RecordBatch>> {
+    let answer = Arc::new(answer);
+    let starts = (0..answer.n_rows()).step_by(BATCH_ROWS);
+    futures::stream::iter(starts)
+        .map(move |start| {
+            let answer = answer.clone();
+            Spawned(tokio::spawn(async move { answer.batch(start, BATCH_ROWS) })).ended()
+        })
+        .buffered(group.resources.n_threads.max(1))
+        .boxed()
 }
 
 /// The answers of consecutive parts of a chunk: the whole if it fits the memory limit, else halves of

@@ -16,9 +16,10 @@ use provender_core::{BatchStream, Context, Error, Result, ValueType, codes};
 use crate::cast::cast_value;
 use crate::error;
 use crate::join::split_rows;
-use crate::keys::KeyTable;
-use crate::source::{Feed, Positioned, RowReader, column, column_type, columns_of};
+use crate::keys::{KeyEncoder, NO_KEY};
+use crate::source::{Feed, Positioned, RowNumbers, RowReader, column, column_type, columns_of};
 use crate::spill::SpillBuffer;
+use crate::values::{NOWHERE, Place, Values};
 use crate::winners::Winners;
 
 const BATCH_ROWS: usize = 8_192;
@@ -121,8 +122,8 @@ struct Work {
 }
 
 struct Answer {
-    winners: Winners,
-    places: Vec<(u32, u32)>,
+    values: Values,
+    places: Vec<Place>,
 }
 
 impl Answer {
@@ -152,20 +153,22 @@ impl Work {
             .map(|name| column_type(&source, name))
             .collect::<Result<_>>()?;
         let with_ties = !self.latest.source.tie_breakers.is_empty();
-        let mut winners = Winners::new(0, columns, types, with_ties);
-        let mut keys = KeyTable::default();
+        let mut winners = Winners::copied(0, columns, types, with_ties);
+        let mut keys = KeyEncoder::new(&self.latest.keys)?.table();
         let mut batches = Positioned::new(streams.into_iter().enumerate().collect());
         while let Some(next) = batches.next().await {
             self.cx.check()?;
             let (position, batch) = next?;
             let inside = Inside::new(&self.latest.ranges, &batch)?;
-            let rows = reader.read(&batch, position)?;
+            let rows = reader.read(&batch, RowNumbers::From(position))?;
             for row in 0..rows.len() {
-                let (Some(time), Some(key)) = (rows.time(row), rows.keys.get(row)) else {
+                let Some(time) = rows.time(row) else { continue };
+                if !inside.contains(row) {
                     continue;
-                };
-                if inside.contains(row) {
-                    let slot = keys.find_or_insert(key) as usize;
+                }
+                let number = keys.find_or_insert(&rows.keys, row);
+                if number != NO_KEY {
+                    let slot = number as usize;
                     winners.grow(slot + 1);
                     winners.offer(slot, time, rows.ties(row), row);
                 }
@@ -181,8 +184,9 @@ impl Work {
             }
             tokio::task::yield_now().await;
         }
-        let places = winners.places().map(|(_, place)| place).collect();
-        Ok(Answer { winners, places })
+        let (values, mut places) = winners.into_values();
+        places.retain(|&place| place != NOWHERE);
+        Ok(Answer { values, places })
     }
 
     async fn split(&self, feed: &Feed, depth: u64) -> Result<Vec<Feed>> {
@@ -210,10 +214,8 @@ impl Work {
 
     fn batch(&self, answer: &Answer, start: usize) -> Result<RecordBatch> {
         let places = &answer.places[start..(start + BATCH_ROWS).min(answer.n_rows())];
-        let values = answer
-            .winners
-            .gather(places.iter().map(|&place| Some(place)))?;
-        let value = |name: &str| answer.winners.value_of(&values, name);
+        let values = answer.values.gather(places)?;
+        let value = |name: &str| answer.values.value_of(&values, name);
         let source = &self.latest.source;
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for key in &self.latest.keys {

@@ -4,13 +4,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::types::{Float32Type, Float64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt64Array};
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Schema};
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use provender_core::provider::OfflineStore;
+use provender_core::provider::{OfflineStore, RowAccess};
 use provender_core::request::{ColumnRange, KeyColumn, Scan, TimedSource};
 use provender_core::time::to_instants;
 use provender_core::{BatchStream, Context, Error, Result, ValueType, codes, names};
@@ -25,6 +25,9 @@ use crate::spill::Spilled;
 pub(crate) enum Feed {
     /// The store, read anew each time.
     Scan(Arc<dyn OfflineStore>, Scan),
+    /// The store at one state, whose rows can be asked for by number; beside it the scan it was
+    /// opened for.
+    Numbered(Arc<dyn RowAccess>, Scan),
     /// Rows that were put aside.
     Spilled(Spilled),
 }
@@ -47,8 +50,27 @@ impl Feed {
     pub(crate) async fn streams(&self, cx: &Context) -> Result<Vec<BatchStream>> {
         match self {
             Self::Scan(store, scan) => store.scan(cx, scan.clone()).await,
+            Self::Numbered(access, scan) => {
+                access
+                    .scan(cx, scan.columns.as_deref().unwrap_or_default())
+                    .await
+            }
             Self::Spilled(spilled) => Ok(vec![spilled.stream()]),
         }
+    }
+
+    /// The same by number, where the store can.
+    pub(crate) async fn by_number(self, cx: &Context) -> Result<Self> {
+        let Self::Scan(store, scan) = self else {
+            return Ok(self);
+        };
+        if !store.capabilities().row_access {
+            return Ok(Self::Scan(store, scan));
+        }
+        Ok(match store.open_rows(cx, scan.clone()).await? {
+            Some(access) => Self::Numbered(access, scan),
+            None => Self::Scan(store, scan),
+        })
     }
 }
 
@@ -118,16 +140,53 @@ pub(crate) struct TimedRows {
     pub(crate) event: TimestampMicrosecondArray,
     pub(crate) created: Option<TimestampMicrosecondArray>,
     ties: Option<Rows>,
-    position: u64,
+    numbers: RowNumbers,
 }
 
-/// What decides between two rows of a key, apart from tie breakers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What tells the rows of a source apart, below 2^63 each and the same on every run.
+#[derive(Clone, Debug)]
+pub(crate) enum RowNumbers {
+    /// Consecutive ones, from the first row's on.
+    From(u64),
+    /// Those that the source answers with its rows.
+    Listed(UInt64Array),
+}
+
+/// What decides between two rows of a key, apart from tie breakers: the greater one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowTime {
     pub(crate) event: i64,
-    /// `None` is lowest.
-    pub(crate) created: Option<i64>,
-    pub(crate) position: u64,
+    /// The least number where there is none.
+    created: i64,
+    /// Whether there is a created time in the highest bit, which is above the least created time
+    /// there can be; below it the row's number from the greatest one down, so that of equal rows
+    /// the first wins on every run.
+    rank: u64,
+}
+
+/// The bits of a rank that hold a row's number.
+const NUMBER: u64 = u64::MAX >> 1;
+
+impl RowTime {
+    /// Less than the time of any row.
+    pub(crate) const NONE: Self = Self {
+        event: i64::MIN,
+        created: i64::MIN,
+        rank: 0,
+    };
+
+    fn new(event: i64, created: Option<i64>, number: u64) -> Self {
+        Self {
+            event,
+            created: created.unwrap_or(i64::MIN),
+            rank: (u64::from(created.is_some()) << 63) | (NUMBER - number),
+        }
+    }
+
+    /// The row's number.
+    pub(crate) fn number(self) -> u64 {
+        NUMBER - (self.rank & NUMBER)
+    }
 }
 
 impl RowReader {
@@ -151,7 +210,7 @@ impl RowReader {
         })
     }
 
-    pub(crate) fn read(&self, batch: &RecordBatch, position: u64) -> Result<TimedRows> {
+    pub(crate) fn read(&self, batch: &RecordBatch, numbers: RowNumbers) -> Result<TimedRows> {
         let keys: Vec<ArrayRef> = self
             .key_names
             .iter()
@@ -173,12 +232,33 @@ impl RowReader {
             }
         };
         Ok(TimedRows {
-            keys: self.encoder.encode(&names, &keys)?,
+            keys: self.encoder.encode(&names, &keys, batch.num_rows())?,
             event: to_instants(&column(batch, &self.source.timestamp)?)?,
             created,
             ties,
-            position,
+            numbers,
         })
+    }
+}
+
+impl RowNumbers {
+    /// The numbers of a batch whose last column they are.
+    pub(crate) fn of(batch: &RecordBatch) -> Result<Self> {
+        let last = batch.columns().last();
+        match last.and_then(|column| column.as_primitive_opt::<UInt64Type>()) {
+            Some(numbers) if numbers.null_count() == 0 => Ok(Self::Listed(numbers.clone())),
+            _ => Err(Error::new(
+                &codes::PROVIDER_CONTRACT,
+                "a scan that numbers rows answered a batch without numbers",
+            )),
+        }
+    }
+
+    fn get(&self, row: usize) -> u64 {
+        match self {
+            Self::From(first) => first + row as u64,
+            Self::Listed(numbers) => numbers.value(row) & NUMBER,
+        }
     }
 }
 
@@ -187,19 +267,24 @@ impl TimedRows {
         self.event.len()
     }
 
+    /// The row's created time, if it has one.
+    pub(crate) fn created(&self, row: usize) -> Option<i64> {
+        let created = self.created.as_ref()?;
+        created.is_valid(row).then(|| created.value(row))
+    }
+
     /// The row's times; `None` if it has no event time and so is never a candidate.
     pub(crate) fn time(&self, row: usize) -> Option<RowTime> {
-        if self.event.is_null(row) {
-            return None;
-        }
-        Some(RowTime {
-            event: self.event.value(row),
-            created: self
-                .created
-                .as_ref()
-                .and_then(|created| created.is_valid(row).then(|| created.value(row))),
-            position: self.position + row as u64,
-        })
+        self.event.is_valid(row).then(|| self.time_at(row))
+    }
+
+    /// The times of a row that is known to have an event time.
+    pub(crate) fn time_at(&self, row: usize) -> RowTime {
+        RowTime::new(
+            self.event.value(row),
+            self.created(row),
+            self.numbers.get(row),
+        )
     }
 
     /// The row's tie breakers as bytes that compare like them; empty if there are none.
@@ -209,29 +294,18 @@ impl TimedRows {
             Some(ties) => ties.row(row).data(),
         }
     }
-
-    /// The time from which on a row counts; `None` if it never does. Under `as_known` that is the
-    /// later of event and created time.
-    pub(crate) fn known_from(time: RowTime, as_known: bool) -> Option<i64> {
-        if as_known {
-            time.created.map(|created| created.max(time.event))
-        } else {
-            Some(time.event)
-        }
-    }
 }
 
 /// Compares rows of one key: event time, created time with null lowest, tie breakers, and for rows
-/// equal even then the position, so that the same row wins on every run.
+/// equal even then the number, so that the same row wins on every run.
 pub(crate) fn compare(a: (RowTime, &[u8]), b: (RowTime, &[u8])) -> Ordering {
     let (time_a, ties_a) = a;
     let (time_b, ties_b) = b;
-    time_a
-        .event
-        .cmp(&time_b.event)
-        .then_with(|| time_a.created.cmp(&time_b.created))
+    let times = |time: RowTime| (time.event, time.created, time.rank > NUMBER);
+    times(time_a)
+        .cmp(&times(time_b))
         .then_with(|| ties_a.cmp(ties_b))
-        .then_with(|| time_b.position.cmp(&time_a.position))
+        .then_with(|| time_a.rank.cmp(&time_b.rank))
 }
 
 /// A tie breaker as it is compared: plain values, times floored, and all NaN made one, since a NaN

@@ -10,7 +10,7 @@ use provender_core::Result;
 use provender_core::request::KeyColumn;
 use provender_core::time::instant_type;
 
-use crate::keys::{KeyEncoder, KeyTable};
+use crate::keys::{EncodedKeys, KeyEncoder, KeyTable, NO_KEY};
 use crate::source::column;
 
 /// Marks a spine row that nothing can match: a null key or time.
@@ -53,35 +53,61 @@ impl SpineIndex {
             .iter()
             .map(|name| column(rows, name))
             .collect::<Result<_>>()?;
-        let encoded = encoder.encode(&names, &columns)?;
+        let n_rows = rows.num_rows();
+        let encoded = encoder.encode(&names, &columns, n_rows)?;
         let time_column = column(rows, TIME)?;
         let times = time_column.as_primitive::<TimestampMicrosecondType>();
 
-        let mut table = KeyTable::default();
-        let mut order: Vec<(u32, i64, u32)> = Vec::with_capacity(rows.num_rows());
-        for row in 0..rows.num_rows() {
+        let mut table = encoder.table();
+        let mut numbers = vec![NO_KEY; n_rows];
+        let mut counts: Vec<u32> = Vec::new();
+        for (row, number) in numbers.iter_mut().enumerate() {
             if times.is_null(row) {
                 continue;
             }
-            if let Some(key) = encoded.get(row) {
-                order.push((table.find_or_insert(key), times.value(row), row as u32));
+            *number = table.find_or_insert(&encoded, row);
+            if *number == NO_KEY {
+                continue;
+            }
+            if *number as usize == counts.len() {
+                counts.push(0);
+            }
+            counts[*number as usize] += 1;
+        }
+
+        // Rows are dealt to their keys, and then only those of one key are sorted.
+        let mut ends = Vec::with_capacity(counts.len());
+        let mut end = 0_u32;
+        for count in counts {
+            ends.push(end);
+            end += count;
+        }
+        let mut order = vec![(0_i64, 0_u32); end as usize];
+        for (row, &number) in numbers.iter().enumerate() {
+            if number != NO_KEY {
+                let place = &mut ends[number as usize];
+                order[*place as usize] = (times.value(row), row as u32);
+                *place += 1;
             }
         }
-        order.sort_unstable();
 
-        let mut row_slots = vec![NO_SLOT; rows.num_rows()];
-        let mut slot_times = Vec::new();
-        let mut starts = Vec::with_capacity(table.len() + 1);
-        let mut last = None;
-        for (key, time, row) in order {
-            if last != Some((key, time)) {
-                if last.is_none_or(|(last_key, _)| last_key != key) {
-                    starts.push(slot_times.len() as u32);
+        let mut row_slots = numbers;
+        let mut slot_times = Vec::with_capacity(order.len());
+        let mut starts = Vec::with_capacity(ends.len() + 1);
+        let mut first = 0;
+        for end in ends {
+            let of_key = &mut order[first..end as usize];
+            first = end as usize;
+            of_key.sort_unstable();
+            starts.push(slot_times.len() as u32);
+            let mut last = None;
+            for &(time, row) in of_key.iter() {
+                if last != Some(time) {
+                    slot_times.push(time);
+                    last = Some(time);
                 }
-                slot_times.push(time);
-                last = Some((key, time));
+                row_slots[row as usize] = slot_times.len() as u32 - 1;
             }
-            row_slots[row as usize] = slot_times.len() as u32 - 1;
         }
         starts.push(slot_times.len() as u32);
         Ok(Self {
@@ -108,8 +134,9 @@ impl SpineIndex {
         &self.row_slots
     }
 
-    pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
-        self.keys.find(key)
+    /// The number of each row's key, `NO_KEY` where the spine has none such.
+    pub(crate) fn find_all(&self, keys: &EncodedKeys, found: &mut Vec<u32>) {
+        self.keys.find_all(keys, found);
     }
 
     /// The slots of a key: first, and one after the last.
@@ -119,10 +146,6 @@ impl SpineIndex {
 
     pub(crate) fn times(&self, slots: std::ops::Range<usize>) -> &[i64] {
         &self.times[slots]
-    }
-
-    pub(crate) fn time(&self, slot: usize) -> i64 {
-        self.times[slot]
     }
 
     pub(crate) fn memory(&self) -> usize {

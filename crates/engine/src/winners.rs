@@ -1,55 +1,44 @@
-//! Winning rows: per slot the greatest candidate so far, and the values of those rows alone.
+//! Winning rows: per slot the greatest candidate so far.
 //!
 //! Feature rows stream by once, in any order. A row goes to the first slot at or after the time from
-//! which it counts; when all have passed, winners are carried forward along each key. Values of rows
-//! that win are copied out of their batch and compacted now and then, so that memory follows the
-//! number of slots and not of feature rows.
+//! which it counts; when all have passed, winners are carried forward along each key. What a slot
+//! holds of its winner is its times and number, in flat arrays. Where a source can be asked for rows
+//! by number, values are fetched when all winners are known. Where it cannot, values of rows that win
+//! are copied out of their batch and compacted now and then, so that memory follows the number of
+//! slots and not of feature rows.
 
 use std::cmp::Ordering;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
-use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use provender_core::Result;
 
 use crate::error;
+use crate::matches::Matches;
 use crate::source::{RowTime, TimedRows, column, compare};
 use crate::spine::{NO_SLOT, SpineIndex};
+use crate::values::{NOWHERE, Place, Values};
 
-/// Marks a slot without a winner.
-const NOBODY: u32 = u32::MAX;
 /// Marks a slot whose winner is in the batch being read.
 const CURRENT: u32 = u32::MAX - 1;
 /// Dead rows that are tolerated before values are compacted, beside as many as there are live ones.
 const COMPACT_AFTER: usize = 1 << 14;
 
-#[derive(Clone, Copy, Debug)]
-struct Winner {
-    time: RowTime,
-    batch: u32,
-    row: u32,
-}
-
-const NONE: Winner = Winner {
-    time: RowTime {
-        event: i64::MIN,
-        created: None,
-        position: u64::MAX,
-    },
-    batch: NOBODY,
-    row: 0,
-};
-
-/// The greatest row per slot, with the values of `columns`.
+/// The greatest row per slot.
 #[derive(Debug)]
 pub(crate) struct Winners {
-    columns: Vec<String>,
-    types: Vec<DataType>,
-    slots: Vec<Winner>,
+    held: Vec<RowTime>,
     ties: Option<Vec<Box<[u8]>>>,
-    kept: Vec<Vec<ArrayRef>>,
+    kept: Option<Kept>,
+}
+
+/// Values of winning rows.
+#[derive(Debug)]
+struct Kept {
+    values: Values,
+    places: Vec<Place>,
     n_kept: usize,
     n_live: usize,
     memory: usize,
@@ -57,23 +46,32 @@ pub(crate) struct Winners {
 }
 
 impl Winners {
-    /// `types` are those of `columns` in the source.
-    pub(crate) fn new(
+    /// Winners whose values are fetched in the end.
+    pub(crate) fn numbered(n_slots: usize, with_ties: bool) -> Self {
+        Self {
+            held: vec![RowTime::NONE; n_slots],
+            ties: with_ties.then(|| vec![Box::default(); n_slots]),
+            kept: None,
+        }
+    }
+
+    /// Winners whose values are copied. `types` are those of `columns` in the source.
+    pub(crate) fn copied(
         n_slots: usize,
         columns: Vec<String>,
         types: Vec<DataType>,
         with_ties: bool,
     ) -> Self {
         Self {
-            columns,
-            types,
-            slots: vec![NONE; n_slots],
-            ties: with_ties.then(|| vec![Box::default(); n_slots]),
-            kept: Vec::new(),
-            n_kept: 0,
-            n_live: 0,
-            memory: 0,
-            touched: Vec::new(),
+            kept: Some(Kept {
+                values: Values::new(columns, types),
+                places: vec![NOWHERE; n_slots],
+                n_kept: 0,
+                n_live: 0,
+                memory: 0,
+                touched: Vec::new(),
+            }),
+            ..Self::numbered(n_slots, with_ties)
         }
     }
 
@@ -82,238 +80,198 @@ impl Winners {
             None => 0,
             Some(ties) => ties.iter().map(|tie| tie.len() + 16).sum(),
         };
-        self.slots.capacity() * size_of::<Winner>() + ties + self.memory
+        let kept = self.kept.as_ref().map_or(0, |kept| {
+            kept.places.capacity() * size_of::<Place>() + kept.memory
+        });
+        self.held.capacity() * size_of::<RowTime>() + ties + kept
     }
 
     /// Makes room for slots up to `n_slots`.
     pub(crate) fn grow(&mut self, n_slots: usize) {
-        if n_slots > self.slots.len() {
-            self.slots.resize(n_slots, NONE);
+        if n_slots > self.held.len() {
+            self.held.resize(n_slots, RowTime::NONE);
             if let Some(ties) = &mut self.ties {
                 ties.resize(n_slots, Box::default());
+            }
+            if let Some(kept) = &mut self.kept {
+                kept.places.resize(n_slots, NOWHERE);
             }
         }
     }
 
+    /// Offers all matches of a batch whose value of `only_where`, if given, is not null.
+    pub(crate) fn offer_all(
+        &mut self,
+        matches: &Matches,
+        rows: &TimedRows,
+        batch: &RecordBatch,
+        only_where: Option<&NullBuffer>,
+    ) -> Result<()> {
+        if self.ties.is_none() && self.kept.is_none() && only_where.is_none() {
+            for found in &matches.rows {
+                let held = &mut self.held[found.first as usize];
+                *held = (*held).max(rows.time_at(found.row as usize));
+            }
+            return Ok(());
+        }
+        for found in &matches.rows {
+            let row = found.row as usize;
+            if only_where.is_none_or(|values| values.is_valid(row)) {
+                self.offer(found.first as usize, rows.time_at(row), rows.ties(row), row);
+            }
+        }
+        self.keep(batch)
+    }
+
     /// Offers a row of the current batch to a slot.
     pub(crate) fn offer(&mut self, slot: usize, time: RowTime, ties: &[u8], row: usize) {
-        let winner = &mut self.slots[slot];
-        if winner.batch != NOBODY {
-            let held: &[u8] = self.ties.as_ref().map_or(&[], |ties| &ties[slot]);
-            if compare((time, ties), (winner.time, held)) != Ordering::Greater {
-                return;
-            }
+        let held: &[u8] = self.ties.as_ref().map_or(&[], |ties| &ties[slot]);
+        if compare((time, ties), (self.held[slot], held)) != Ordering::Greater {
+            return;
         }
-        if winner.batch != CURRENT {
-            self.touched.push(slot as u32);
-            if winner.batch != NOBODY {
-                self.n_live -= 1;
-            }
-        }
-        *winner = Winner {
-            time,
-            batch: CURRENT,
-            row: row as u32,
-        };
+        self.held[slot] = time;
         if let Some(held) = &mut self.ties {
             held[slot] = ties.into();
+        }
+        if let Some(kept) = &mut self.kept {
+            let place = &mut kept.places[slot];
+            if place.0 != CURRENT {
+                kept.touched.push(slot as u32);
+                kept.n_live -= usize::from(*place != NOWHERE);
+            }
+            *place = (CURRENT, row as u32);
         }
     }
 
     /// Copies the values of the batch's winners, which ends the batch.
     pub(crate) fn keep(&mut self, batch: &RecordBatch) -> Result<()> {
-        if self.touched.is_empty() {
+        let Some(kept) = &mut self.kept else {
+            return Ok(());
+        };
+        if kept.touched.is_empty() {
             return Ok(());
         }
-        let touched = std::mem::take(&mut self.touched);
+        let touched = std::mem::take(&mut kept.touched);
         let rows: UInt32Array = touched
             .iter()
-            .map(|&slot| Some(self.slots[slot as usize].row))
+            .map(|&slot| Some(kept.places[slot as usize].1))
             .collect();
-        let mut values = Vec::with_capacity(self.columns.len());
-        for name in &self.columns {
+        let mut values = Vec::with_capacity(kept.values.columns.len());
+        for name in &kept.values.columns {
             values.push(take(&column(batch, name)?, &rows, None).map_err(error::arrow)?);
         }
-        let number = self.kept.len() as u32;
+        let number = kept.values.chunks.len() as u32;
         for (row, &slot) in touched.iter().enumerate() {
-            let winner = &mut self.slots[slot as usize];
-            (winner.batch, winner.row) = (number, row as u32);
+            kept.places[slot as usize] = (number, row as u32);
         }
-        self.memory += values
-            .iter()
-            .map(|array| array.get_array_memory_size())
-            .sum::<usize>();
-        self.kept.push(values);
-        self.n_kept += touched.len();
-        self.n_live += touched.len();
-        if self.n_kept > 2 * self.n_live + COMPACT_AFTER || self.kept.len() > 4_096 {
-            self.compact()?;
+        kept.memory += memory_of(&values);
+        kept.values.chunks.push(values);
+        kept.n_kept += touched.len();
+        kept.n_live += touched.len();
+        if kept.n_kept > 2 * kept.n_live + COMPACT_AFTER || kept.values.chunks.len() > 4_096 {
+            kept.compact()?;
         }
-        Ok(())
-    }
-
-    fn compact(&mut self) -> Result<()> {
-        let live: Vec<usize> = (0..self.slots.len())
-            .filter(|&slot| self.slots[slot].batch != NOBODY)
-            .collect();
-        let places: Vec<(u32, u32)> = live
-            .iter()
-            .map(|&slot| (self.slots[slot].batch, self.slots[slot].row))
-            .collect();
-        let values = self.gather(places.iter().map(|&place| Some(place)))?;
-        for (row, &slot) in live.iter().enumerate() {
-            (self.slots[slot].batch, self.slots[slot].row) = (0, row as u32);
-        }
-        self.memory = values
-            .iter()
-            .map(|array| array.get_array_memory_size())
-            .sum();
-        self.kept = vec![values];
-        self.n_kept = live.len();
-        self.n_live = live.len();
         Ok(())
     }
 
     /// Takes in what another worker found for the same slots.
     pub(crate) fn merge(&mut self, other: Self) {
-        let shift = self.kept.len() as u32;
-        self.kept.extend(other.kept);
-        self.memory += other.memory;
-        self.n_kept += other.n_kept;
-        for (slot, theirs) in other.slots.into_iter().enumerate() {
-            if theirs.batch == NOBODY {
-                continue;
+        if self.ties.is_none() && self.kept.is_none() {
+            for (ours, theirs) in self.held.iter_mut().zip(other.held) {
+                *ours = (*ours).max(theirs);
             }
-            let ours = self.slots[slot];
+            return;
+        }
+        let mut shift = 0;
+        let mut their_places = Vec::new();
+        if let (Some(ours), Some(theirs)) = (&mut self.kept, other.kept) {
+            shift = ours.values.chunks.len() as u32;
+            ours.values.chunks.extend(theirs.values.chunks);
+            ours.memory += theirs.memory;
+            ours.n_kept += theirs.n_kept;
+            their_places = theirs.places;
+        }
+        for (slot, theirs) in other.held.into_iter().enumerate() {
             let our_ties: &[u8] = self.ties.as_ref().map_or(&[], |ties| &ties[slot]);
             let their_ties: &[u8] = other.ties.as_ref().map_or(&[], |ties| &ties[slot]);
-            if ours.batch == NOBODY
-                || compare((theirs.time, their_ties), (ours.time, our_ties)) == Ordering::Greater
-            {
-                self.slots[slot] = Winner {
-                    batch: theirs.batch + shift,
-                    ..theirs
-                };
-                if let Some(ties) = &mut self.ties {
-                    ties[slot] = their_ties.into();
-                }
+            if compare((theirs, their_ties), (self.held[slot], our_ties)) != Ordering::Greater {
+                continue;
+            }
+            self.held[slot] = theirs;
+            if let Some(ties) = &mut self.ties {
+                ties[slot] = their_ties.into();
+            }
+            if let Some(kept) = &mut self.kept {
+                let (chunk, row) = their_places[slot];
+                kept.places[slot] = (chunk + shift, row);
             }
         }
     }
 
     /// Carries winners forward along each key, then drops those older than `ttl_us` at their slot.
-    /// Answers the place of each slot's winner.
-    pub(crate) fn carry(&self, index: &SpineIndex, ttl_us: Option<i64>) -> Vec<Option<(u32, u32)>> {
-        let mut places = Vec::with_capacity(self.slots.len());
+    /// Answers, for each slot, the slot whose own winner is its winner, or [`NO_SLOT`].
+    pub(crate) fn carry(&self, index: &SpineIndex, ttl_us: Option<i64>) -> Vec<u32> {
+        let mut sources = Vec::with_capacity(self.held.len());
         for key in 0..index.n_keys() as u32 {
-            let mut best: Option<usize> = None;
+            let mut best = NO_SLOT;
             let slots = index.slots(key);
             for (slot, &time) in slots.clone().zip(index.times(slots)) {
-                if self.slots[slot].batch != NOBODY
-                    && best.is_none_or(|best| self.compare_slots(slot, best) == Ordering::Greater)
+                if self.held[slot] != RowTime::NONE
+                    && (best == NO_SLOT
+                        || self.compare_slots(slot, best as usize) == Ordering::Greater)
                 {
-                    best = Some(slot);
+                    best = slot as u32;
                 }
-                places.push(best.map(|best| self.slots[best]).and_then(|winner| {
-                    let alive =
-                        ttl_us.is_none_or(|ttl| winner.time.event >= time.saturating_sub(ttl));
-                    alive.then_some((winner.batch, winner.row))
-                }));
+                let is_alive = best != NO_SLOT
+                    && ttl_us.is_none_or(|ttl| {
+                        self.held[best as usize].event >= time.saturating_sub(ttl)
+                    });
+                sources.push(if is_alive { best } else { NO_SLOT });
             }
         }
-        places
+        sources
     }
 
-    /// The place and times of each slot's own winner.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (RowTime, (u32, u32))> {
-        self.slots
-            .iter()
-            .filter(|winner| winner.batch != NOBODY)
-            .map(|winner| (winner.time, (winner.batch, winner.row)))
+    /// The number of the row that a slot holds.
+    pub(crate) fn number(&self, slot: u32) -> u64 {
+        self.held[slot as usize].number()
+    }
+
+    /// The values that were copied, and where those of each slot's own winner are.
+    pub(crate) fn into_values(self) -> (Values, Vec<Place>) {
+        match self.kept {
+            Some(kept) => (kept.values, kept.places),
+            None => (Values::new(Vec::new(), Vec::new()), Vec::new()),
+        }
     }
 
     fn compare_slots(&self, a: usize, b: usize) -> Ordering {
         let ties = |slot: usize| self.ties.as_ref().map_or(&[] as &[u8], |ties| &ties[slot]);
-        compare((self.slots[a].time, ties(a)), (self.slots[b].time, ties(b)))
+        compare((self.held[a], ties(a)), (self.held[b], ties(b)))
     }
+}
 
-    /// One of the columns that [`Self::gather`] answered.
-    pub(crate) fn value_of<'a>(&self, values: &'a [ArrayRef], name: &str) -> Result<&'a ArrayRef> {
-        let place = self.columns.iter().position(|column| column == name);
-        place.and_then(|place| values.get(place)).ok_or_else(|| {
-            error::defect(format!(
-                "column {name:?} was not kept with the winning rows"
-            ))
-        })
-    }
-
-    /// Values at places, null where there is none.
-    pub(crate) fn gather(
-        &self,
-        places: impl Iterator<Item = Option<(u32, u32)>> + Clone,
-    ) -> Result<Vec<ArrayRef>> {
-        let indices: Vec<(usize, usize)> = places
-            .map(|place| match place {
-                Some((batch, row)) => (batch as usize + 1, row as usize),
-                None => (0, 0),
-            })
+impl Kept {
+    fn compact(&mut self) -> Result<()> {
+        let live: Vec<usize> = (0..self.places.len())
+            .filter(|&slot| self.places[slot] != NOWHERE)
             .collect();
-        (0..self.columns.len())
-            .map(|i| {
-                let null = new_null_array(&self.types[i], 1);
-                let kept = self.kept.iter().map(|values| values[i].as_ref());
-                let arrays: Vec<&dyn Array> = std::iter::once(null.as_ref()).chain(kept).collect();
-                interleave(&arrays, &indices).map_err(error::arrow)
-            })
-            .collect()
+        let places: Vec<Place> = live.iter().map(|&slot| self.places[slot]).collect();
+        let values = self.values.gather(&places)?;
+        for (row, &slot) in live.iter().enumerate() {
+            self.places[slot] = (0, row as u32);
+        }
+        self.memory = memory_of(&values);
+        self.values.chunks = vec![values];
+        self.n_kept = live.len();
+        self.n_live = live.len();
+        Ok(())
     }
 }
 
-/// Gives every row of a batch to the first slot at or after the time from which it counts.
-pub(crate) fn offer_batch(
-    winners: &mut Winners,
-    index: &SpineIndex,
-    rows: &TimedRows,
-    batch: &RecordBatch,
-    as_known: bool,
-    ttl_us: Option<i64>,
-    only_where: Option<&NullBuffer>,
-) -> Result<()> {
-    for row in 0..rows.len() {
-        if only_where.is_some_and(|values| values.is_null(row)) {
-            continue;
-        }
-        let Some(time) = rows.time(row) else { continue };
-        let Some(from) = TimedRows::known_from(time, as_known) else {
-            continue;
-        };
-        let Some(key) = rows.keys.get(row).and_then(|key| index.find(key)) else {
-            continue;
-        };
-        let slots = index.slots(key);
-        let first = slots.start + index.times(slots.clone()).partition_point(|&t| t < from);
-        // A row that is too old at its first slot is too old at all later ones: it is no candidate,
-        // and need not be held.
-        let alive = |slot: usize| {
-            ttl_us.is_none_or(|ttl| time.event.saturating_add(ttl) >= index.time(slot))
-        };
-        if first < slots.end && alive(first) {
-            winners.offer(first, time, rows.ties(row), row);
-        }
-    }
-    winners.keep(batch)
-}
-
-/// The place of each spine row, from the places of slots.
-pub(crate) fn row_places<'a>(
-    row_slots: &'a [u32],
-    places: &'a [Option<(u32, u32)>],
-) -> impl Iterator<Item = Option<(u32, u32)>> + Clone + 'a {
-    row_slots.iter().map(|&slot| {
-        if slot == NO_SLOT {
-            None
-        } else {
-            places[slot as usize]
-        }
-    })
+fn memory_of(values: &[ArrayRef]) -> usize {
+    values
+        .iter()
+        .map(|array| array.get_array_memory_size())
+        .sum()
 }

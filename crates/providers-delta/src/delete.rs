@@ -21,10 +21,10 @@ use crate::error::{OnTable, is_conflict};
 use crate::schema::takes;
 use crate::store::DeltaOfflineStore;
 use crate::tables::Kind;
+use crate::write::{MAX_COMMIT_ATTEMPTS, pause};
 
 /// A condition over this many keys is still planned quickly; more keys take several commits.
 const KEYS_PER_COMMIT: usize = 1_000;
-const MAX_ATTEMPTS: u32 = 20;
 
 /// Deletes the rows whose key columns equal a row of `keys`, null to null.
 pub(crate) async fn delete(
@@ -45,7 +45,7 @@ pub(crate) async fn delete(
         .help("leave the version out")
         .context("table", name.clone()));
     }
-    let place = store.tables.find_existing(name)?;
+    let place = store.tables.find_existing(name).await?;
     if place.kind == Kind::Parquet {
         return Err(unsupported(&store.info(), "deleting from Parquet files")
             .context("table", name.clone()));
@@ -99,7 +99,8 @@ async fn delete_where(
     name: &str,
     condition: Expr,
 ) -> Result<()> {
-    let place = store.tables.find_existing(name)?;
+    let place = store.tables.find_existing(name).await?;
+    store.tables.register(&store.session, &place)?;
     let mut attempt = 0;
     loop {
         cx.check()?;
@@ -115,7 +116,9 @@ async fn delete_where(
         attempt += 1;
         match deleted {
             Ok(_) => return Ok(()),
-            Err(error) if is_conflict(&error) && attempt < MAX_ATTEMPTS => {}
+            Err(error) if is_conflict(&error) && attempt < MAX_COMMIT_ATTEMPTS => {
+                pause(attempt).await;
+            }
             Err(error) => return Err(error).on_table(name, "cannot be deleted from"),
         }
     }

@@ -14,7 +14,7 @@ pub(crate) fn delta_error(what: &str, error: DeltaTableError) -> Error {
         if let Some(help) = known.help_text() {
             mapped = mapped.help(help);
         }
-        return mapped.source(error);
+        return mapped.retryable(known.is_retryable()).source(error);
     }
     let code = match &error {
         DeltaTableError::NotATable(_)
@@ -54,6 +54,24 @@ pub(crate) fn is_conflict(error: &DeltaTableError) -> bool {
                     | TransactionError::VersionAlreadyExists(_)
             }
     )
+}
+
+/// What a failure of an object store means; clients tell in the product's words already.
+pub(crate) fn remote_error(what: &str, error: ObjectStoreError) -> Error {
+    if let Some(known) = storage_error(&error) {
+        let code = codes::find(known.code()).unwrap_or(&codes::OFFLINE_UNAVAILABLE);
+        // A place where nothing is was asked for by somebody who named it.
+        let code = match &error {
+            ObjectStoreError::NotFound { .. } => &codes::MISSING_TABLE,
+            _ => code,
+        };
+        let mut mapped = Error::new(code, format!("{what}: {}", known.message()));
+        if let Some(help) = known.help_text() {
+            mapped = mapped.help(help);
+        }
+        return mapped.retryable(known.is_retryable()).source(error);
+    }
+    Error::new(&codes::OFFLINE_UNAVAILABLE, format!("{what}: {error}")).source(error)
 }
 
 /// What a failure of the operating system on `path` means for a writer.

@@ -4,12 +4,19 @@ mod config;
 mod convert;
 mod delete;
 mod error;
+mod kinds;
 mod location;
+mod maintain;
+mod making;
+mod read;
 mod scan;
 mod schema;
+mod storage;
 mod store;
 mod tables;
 mod target;
+mod versions;
+mod widening;
 mod write;
 
 use std::sync::Arc;
@@ -18,6 +25,7 @@ use futures::FutureExt;
 use provender_core::provider::{Factory, OfflineStore, options};
 
 pub use self::config::DeltaConfig;
+pub use self::storage::{Secret, StorageOptions};
 pub use self::store::DeltaOfflineStore;
 
 /// The provider's `type:` in configurations.
@@ -27,7 +35,7 @@ pub const SCHEME: &str = "delta";
 pub fn factory() -> Factory {
     Factory {
         scheme: SCHEME,
-        description: "Delta tables and Parquet files in a local folder",
+        description: "Delta tables and Parquet files in a folder, S3, Azure or Google Cloud Storage",
         options_schema: config::options_schema,
         offline: Some(|_, config| {
             async move {

@@ -1,35 +1,130 @@
-//! The one place that turns what people write (paths, URLs, table names) into where files lie.
-//!
-//! Only folders of this machine for now; object stores will enter here and nowhere else.
+//! The one place that turns what people write (paths, URLs, table names) into where files lie: in a
+//! folder of this machine, or in an object store.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use object_store::path::Path as ObjectPath;
 use provender_core::{Error, Result, codes};
 use url::Url;
+
+use crate::storage;
+
+/// Where a folder or a file lies, whether or not anything is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// On this machine: an absolute path without `.` and `..`.
+    Local(PathBuf),
+    /// In an object store.
+    Remote {
+        /// The canonical URL, without a slash at its end.
+        url: Url,
+        /// The URL as it was written, without what could be a secret.
+        shown: String,
+    },
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Remote { shown, .. } => f.write_str(shown),
+        }
+    }
+}
+
+impl Location {
+    /// What a name in this folder means.
+    fn join(&self, name: &str) -> Result<Self> {
+        match self {
+            Self::Local(folder) => Ok(Self::Local(absolute(&folder.join(name))?)),
+            Self::Remote { url, shown } => {
+                let mut url = url.clone();
+                if let Ok(mut segments) = url.path_segments_mut() {
+                    let parts = name.split('/').filter(|part| !part.is_empty());
+                    segments.pop_if_empty().extend(parts);
+                }
+                Ok(Self::Remote {
+                    url,
+                    shown: format!("{shown}/{name}"),
+                })
+            }
+        }
+    }
+
+    /// The path on this machine; `None` in an object store.
+    pub(crate) fn local(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Remote { .. } => None,
+        }
+    }
+
+    /// Its URL as that of a folder.
+    ///
+    /// # Errors
+    /// `P999` for a path that is not absolute, which these never are.
+    pub(crate) fn folder_url(&self) -> Result<Url> {
+        match self {
+            Self::Local(path) => Url::from_directory_path(path).map_err(|()| not_absolute(path)),
+            Self::Remote { url, .. } => {
+                let mut url = url.clone();
+                if !url.path().ends_with('/') {
+                    url.set_path(&format!("{}/", url.path()));
+                }
+                Ok(url)
+            }
+        }
+    }
+
+    /// Its URL as that of a file.
+    ///
+    /// # Errors
+    /// As [`Self::folder_url`].
+    pub(crate) fn file_url(&self) -> Result<Url> {
+        match self {
+            Self::Local(path) => Url::from_file_path(path).map_err(|()| not_absolute(path)),
+            Self::Remote { url, .. } => Ok(url.clone()),
+        }
+    }
+}
+
+/// The path of a URL inside of its bucket.
+///
+/// # Errors
+/// `P507` for a path that no object has.
+pub(crate) fn object_path(url: &Url) -> Result<ObjectPath> {
+    ObjectPath::from_url_path(url.path()).map_err(|error| {
+        Error::new(
+            &codes::OFFLINE_REQUEST,
+            format!(
+                "{} is no place in an object store: {error}",
+                storage::shown(url.as_str())
+            ),
+        )
+    })
+}
 
 /// The folder that a configuration names.
 ///
 /// # Errors
-/// `P203` for a URL of another kind than `file://`.
-pub(crate) fn configured(block: &str, base: &Path, text: &str) -> Result<PathBuf> {
+/// `P203` for a URL of an unknown kind.
+pub(crate) fn configured(block: &str, base: &Path, text: &str) -> Result<Location> {
     if text.is_empty() {
         return Err(Error::new(
             &codes::BAD_CONFIG,
             format!("{block} has an empty location"),
         ));
     }
-    let path = match local_url(text) {
-        Some(Ok(path)) => path,
-        Some(Err(scheme)) => {
-            return Err(Error::new(
-                &codes::BAD_CONFIG,
-                format!("{block} has a location of the unsupported kind {scheme}://"),
-            )
-            .help("name a folder of this machine"));
-        }
-        None => base.join(text),
-    };
-    absolute(&path)
+    match by_url(text) {
+        Some(Some(location)) => Ok(location),
+        Some(None) => Err(storage::unknown_url(
+            &codes::BAD_CONFIG,
+            &format!("{block} has a location"),
+            text,
+        )),
+        None => Ok(Location::Local(absolute(&base.join(text))?)),
+    }
 }
 
 /// Whether a table's name says itself where the table lies.
@@ -44,43 +139,37 @@ pub(crate) fn is_place(name: &str) -> bool {
 /// starts at the configuration file.
 ///
 /// # Errors
-/// `P507` for a URL of another kind than `file://`, and for an empty name.
-pub(crate) fn of_table(base: &Path, location: &Path, name: &str) -> Result<PathBuf> {
+/// `P507` for a URL of an unknown kind, for an empty name, and for a pattern in an object store.
+pub(crate) fn of_table(base: &Path, location: &Location, name: &str) -> Result<Location> {
     if name.is_empty() {
         return Err(Error::new(
             &codes::OFFLINE_REQUEST,
             "a table's name is empty",
         ));
     }
-    let path = match local_url(name) {
-        Some(Ok(path)) => path,
-        Some(Err(scheme)) => {
-            return Err(Error::new(
+    let found = match by_url(name) {
+        Some(Some(location)) => location,
+        Some(None) => {
+            return Err(storage::unknown_url(
                 &codes::OFFLINE_REQUEST,
-                format!("table {name:?} lies in storage of the unsupported kind {scheme}://"),
-            )
-            .help("name a folder or file of this machine"));
+                &format!("table {:?} lies", storage::shown(name)),
+                name,
+            ));
         }
-        None if is_place(name) => base.join(name),
-        None => location.join(name),
+        None if is_place(name) => Location::Local(absolute(&base.join(name))?),
+        None => location.join(name)?,
     };
-    absolute(&path)
-}
-
-/// The URL of a folder.
-///
-/// # Errors
-/// `P999` for a path that is not absolute, which these never are.
-pub(crate) fn folder_url(path: &Path) -> Result<Url> {
-    Url::from_directory_path(path).map_err(|()| not_absolute(path))
-}
-
-/// The URL of a file.
-///
-/// # Errors
-/// As [`folder_url`].
-pub(crate) fn file_url(path: &Path) -> Result<Url> {
-    Url::from_file_path(path).map_err(|()| not_absolute(path))
+    if found.local().is_none() && name.contains(['*', '?', '[']) {
+        return Err(Error::new(
+            &codes::OFFLINE_REQUEST,
+            format!(
+                "table {:?} is a pattern, and lies in an object store",
+                storage::shown(name)
+            ),
+        )
+        .help("name a folder of Parquet files; patterns are for folders of this machine"));
+    }
+    Ok(found)
 }
 
 fn not_absolute(path: &Path) -> Error {
@@ -90,14 +179,27 @@ fn not_absolute(path: &Path) -> Error {
     )
 }
 
-/// The path of a `file://` URL, or the scheme of another; `None` for what is no URL.
-fn local_url(text: &str) -> Option<Result<PathBuf, String>> {
-    let (scheme, _) = text.split_once("://")?;
-    let path = Url::parse(text)
+/// Where a URL points, `Some(None)` for one of an unknown kind; `None` for what is no URL.
+fn by_url(text: &str) -> Option<Option<Location>> {
+    text.contains("://").then_some(())?;
+    let is_file = text.starts_with("file://");
+    let local = Url::parse(text)
         .ok()
-        .filter(|url| url.scheme() == "file")
-        .and_then(|url| url.to_file_path().ok());
-    Some(path.ok_or_else(|| scheme.to_owned()))
+        .filter(|url| is_file && url.scheme() == "file")
+        .and_then(|url| url.to_file_path().ok())
+        .and_then(|path| absolute(&path).ok())
+        .map(Location::Local);
+    Some(local.or_else(|| {
+        let (_, mut url) = storage::canonical(text)?;
+        url.set_query(None);
+        url.set_fragment(None);
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Some(Location::Remote {
+            url,
+            shown: storage::shown(text).trim_end_matches('/').to_owned(),
+        })
+    }))
 }
 
 /// An absolute path without `.` and `..`, whether or not anything lies there.
@@ -120,4 +222,56 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         }
     }
     Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn names_join_the_location_and_urls_are_themselves() {
+        let base = Path::new("/project");
+        let lake = configured("offline_store", base, "s3a://lake/a b/").unwrap();
+        let url = |name: &str| of_table(base, &lake, name).unwrap();
+        assert_eq!(
+            url("weather é").folder_url().unwrap().as_str(),
+            "s3://lake/a%20b/weather%20%C3%A9/"
+        );
+        assert_eq!(url("weather").to_string(), "s3a://lake/a b/weather");
+        assert_eq!(url("./here"), Location::Local("/project/here".into()));
+        assert_eq!(url("file:///x/y"), Location::Local("/x/y".into()));
+        assert_eq!(
+            url("abfss://box@acme.dfs.core.windows.net/w/")
+                .file_url()
+                .unwrap()
+                .as_str(),
+            "az://box.acme.dfs.core.windows.net/w"
+        );
+        let root = configured("offline_store", base, "gs://lake").unwrap();
+        assert_eq!(
+            of_table(base, &root, "w")
+                .unwrap()
+                .folder_url()
+                .unwrap()
+                .as_str(),
+            "gs://lake/w/"
+        );
+    }
+
+    #[test]
+    fn urls_of_unknown_kinds_and_patterns_are_refused() {
+        let base = Path::new("/project");
+        let error = configured("offline_store", base, "ftp://u:canary@h/x").unwrap_err();
+        assert_eq!(error.code(), "P203");
+        assert!(error.message().ends_with("of the unsupported kind ftp://"));
+        assert!(error.help_text().unwrap().contains("gs://bucket"));
+        let lake = configured("offline_store", base, "s3://lake").unwrap();
+        let error = of_table(base, &lake, "hdfs://u:canary@x/y").unwrap_err();
+        assert_eq!(error.code(), "P507");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        let error = of_table(base, &lake, "w/*.parquet").unwrap_err();
+        assert!(error.message().contains("is a pattern"), "{error}");
+    }
 }

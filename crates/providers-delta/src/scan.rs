@@ -13,13 +13,16 @@ use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::names::find_column;
+use provender_core::provider::RowAccess;
 use provender_core::request::{ColumnRange, Scan, SourceRef};
 use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_engine::sql::{self, TableSource};
 
 use crate::convert::rearrange;
+use crate::read;
 use crate::schema::answered;
 use crate::store::DeltaOfflineStore;
+use crate::tables::Kind;
 
 /// The tables of a store as of one time, for queries.
 struct AsOf<'a> {
@@ -31,7 +34,7 @@ struct AsOf<'a> {
 impl TableSource for AsOf<'_> {
     async fn table(&self, cx: &Context, name: &str) -> Result<Arc<dyn TableProvider>> {
         cx.check()?;
-        let place = self.store.tables.find_existing(name)?;
+        let place = self.store.tables.find_existing(name).await?;
         self.store
             .tables
             .provider(&self.store.session, &place, self.version)
@@ -191,6 +194,33 @@ pub(crate) async fn scan(
             )
         })
         .collect())
+}
+
+/// Holds the rows of a table open, where they can be read one by one.
+pub(crate) async fn open_rows(
+    store: &DeltaOfflineStore,
+    cx: &Context,
+    scan: &Scan,
+) -> Result<Option<Arc<dyn RowAccess>>> {
+    cx.check()?;
+    let Relation::Table(name) = &scan.source.relation else {
+        return Ok(None);
+    };
+    if !read::is_plain(scan) {
+        return Ok(None);
+    }
+    let place = store.tables.find_existing(name).await?;
+    let version = scan.source.version.as_ref();
+    match (place.kind, place.at.local()) {
+        (Kind::Delta, _) => {
+            let table = store.tables.open(&place, version).await?;
+            read::delta_table(cx, name, &table, scan).await
+        }
+        (Kind::Parquet, Some(path)) if version.is_none() && path.is_file() => {
+            read::parquet_file(cx, name, path, scan).await
+        }
+        _ => Ok(None),
+    }
 }
 
 fn index_of(all: &[String], name: &str, source: &SourceRef) -> Result<usize> {

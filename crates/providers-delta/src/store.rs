@@ -1,30 +1,36 @@
 //! The offline store: what it offers, and which module does it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use datafusion::prelude::SessionContext;
+use object_store::{ObjectStoreExt, PutPayload};
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::provider::{
-    OfflineCapabilities, OfflineStore, Provider, ProviderConfig, ProviderInfo, unsupported,
+    OfflineCapabilities, OfflineStore, Provider, ProviderConfig, ProviderInfo, RowAccess,
+    unsupported,
 };
 use provender_core::request::{
-    LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt,
-    WriteSummary,
+    LatestPerKey, Maintenance, MaintenanceSummary, OfflineRequest, OfflineWrite, PointInTimeJoin,
+    Scan, SourceRef, Spine, WindowsAt, WriteSummary,
 };
 use provender_core::time::now_us;
 use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_engine::sql;
 
 use crate::config::DeltaConfig;
-use crate::error::write_error;
+use crate::error::{remote_error, write_error};
+use crate::location::Location;
+use crate::making::unique;
+use crate::storage::Storage;
 use crate::tables::{Kind, Tables};
-use crate::{delete, location, scan, write};
+use crate::{delete, location, maintain, scan, write};
 
-/// Delta tables, and Parquet files, in a folder of this machine. Cheap to keep; all calls share one
-/// memory limit.
+/// Delta tables, and Parquet files, in a folder of this machine or in object stores. Cheap to keep; all
+/// calls share one memory limit.
 pub struct DeltaOfflineStore {
     pub(crate) tables: Tables,
     pub(crate) session: SessionContext,
@@ -34,7 +40,7 @@ pub struct DeltaOfflineStore {
 impl fmt::Debug for DeltaOfflineStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeltaOfflineStore")
-            .field("location", &self.tables.location)
+            .field("location", &self.tables.location.to_string())
             .finish_non_exhaustive()
     }
 }
@@ -43,17 +49,21 @@ impl DeltaOfflineStore {
     /// Opens a store. Nothing is read or made: the folder may come into being with the first write.
     ///
     /// # Errors
-    /// `P203` for a location that is no folder of this machine; `P902` if the folder for spilled rows
+    /// `P203` for a location of an unknown kind, or options that contradict themselves; `P902` if the folder for spilled rows
     /// cannot be made.
     pub fn open(options: &DeltaConfig, config: &ProviderConfig) -> Result<Self> {
         let base = std::path::absolute(&config.base_path)
             .map_err(|error| write_error(&config.base_path, error))?;
         let location = location::configured(&config.block, &base, &options.location)?;
+        let storage = Storage::new(&config.block, options.storage.clone());
+        if let Location::Remote { url, .. } = &location {
+            storage.client(url)?;
+        }
         Ok(Self {
             tables: Tables {
                 base,
                 location,
-                storage_options: options.storage_options.clone().into_iter().collect(),
+                storage,
             },
             session: sql::session(&config.resources)?,
             memory_limit_bytes: config.resources.memory_limit_bytes,
@@ -65,7 +75,7 @@ impl DeltaOfflineStore {
     /// # Errors
     /// `P903` if the folder cannot be read.
     pub async fn list_tables(&self) -> Result<Vec<String>> {
-        self.tables.list()
+        self.tables.list().await
     }
 }
 
@@ -75,25 +85,36 @@ impl Provider for DeltaOfflineStore {
         ProviderInfo {
             scheme: crate::SCHEME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            display_name: format!("Delta tables in {}", self.tables.location.display()),
+            display_name: format!("Delta tables in {}", self.tables.location),
         }
     }
 
     async fn check(&self, cx: &Context) -> Result<Vec<String>> {
         cx.check()?;
-        let folder = &self.tables.location;
-        if !folder.exists() {
+        let location = &self.tables.location;
+        if location.local().is_some_and(|folder| !folder.exists()) {
             return Ok(vec![format!(
-                "the folder {} does not exist yet; the first import makes it",
-                folder.display()
+                "the folder {location} does not exist yet; the first import makes it"
             )]);
         }
-        let n_tables = self.tables.list()?.len();
-        let probe = folder.join(format!(".provender-{}-{}", std::process::id(), now_us()));
-        std::fs::write(&probe, b"").map_err(|error| write_error(folder, error))?;
-        std::fs::remove_file(&probe).map_err(|error| write_error(folder, error))?;
+        let n_tables = self.tables.list().await?.len();
+        match location {
+            Location::Local(folder) => {
+                let probe = folder.join(unique(".provender"));
+                std::fs::write(&probe, b"").map_err(|error| write_error(folder, error))?;
+                std::fs::remove_file(&probe).map_err(|error| write_error(folder, error))?;
+            }
+            Location::Remote { url, .. } => {
+                let client = self.tables.storage.client(url)?;
+                let probe = location::object_path(url)?.join(unique(".provender"));
+                let failed = |error| remote_error("the offline store", error);
+                let put = client.put(&probe, PutPayload::from_static(b"")).await;
+                put.map_err(failed)?;
+                client.delete(&probe).await.map_err(failed)?;
+            }
+        }
         let tables = if n_tables == 1 { "table" } else { "tables" };
-        Ok(vec![format!("{n_tables} {tables} in {}", folder.display())])
+        Ok(vec![format!("{n_tables} {tables} in {location}")])
     }
 }
 
@@ -105,6 +126,9 @@ impl OfflineStore for DeltaOfflineStore {
         capabilities.write = true;
         capabilities.delete = true;
         capabilities.versions = true;
+        capabilities.row_access = true;
+        capabilities.new_columns = true;
+        capabilities.maintenance = true;
         capabilities
     }
 
@@ -115,6 +139,10 @@ impl OfflineStore for DeltaOfflineStore {
 
     async fn scan(&self, cx: &Context, scan: Scan) -> Result<Vec<BatchStream>> {
         scan::scan(self, cx, &scan).await
+    }
+
+    async fn open_rows(&self, cx: &Context, scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
+        scan::open_rows(self, cx, &scan).await
     }
 
     async fn point_in_time_join(
@@ -147,6 +175,10 @@ impl OfflineStore for DeltaOfflineStore {
         delete::delete(self, cx, source, &keys).await
     }
 
+    async fn maintain(&self, cx: &Context, work: Maintenance) -> Result<MaintenanceSummary> {
+        maintain::maintain(self, cx, &work).await
+    }
+
     async fn explain(&self, cx: &Context, request: &OfflineRequest) -> Result<String> {
         match request {
             OfflineRequest::Scan(scan) => sql::explain(scan::plan(self, cx, scan).await?.df).await,
@@ -163,7 +195,7 @@ impl OfflineStore for DeltaOfflineStore {
                 .clone()
                 .unwrap_or(SourceVersion::TimestampUs(now_us()))),
             Relation::Table(name) => {
-                let place = self.tables.find_existing(name)?;
+                let place = self.tables.find_existing(name).await?;
                 if place.kind == Kind::Parquet {
                     return Err(unsupported(&self.info(), "versions of Parquet files")
                         .context("table", name.clone()));

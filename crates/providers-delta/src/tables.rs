@@ -2,8 +2,7 @@
 //!
 //! Deliberately knows nothing of columns, queries or writing.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -12,30 +11,38 @@ use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
 use datafusion::prelude::SessionContext;
+use deltalake::kernel::Snapshot;
+use deltalake::logstore::{StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableBuilder};
-use futures::TryStreamExt;
-use object_store::ObjectStore;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt};
 use provender_core::model::SourceVersion;
 use provender_core::names::nearest;
-use provender_core::time::format_instant;
 use provender_core::{Error, Result, codes};
 use provender_engine::sql::datafusion_error;
 
-use crate::error::OnTable;
-use crate::location;
+use crate::error::{OnTable, remote_error};
+use crate::kinds;
+pub(crate) use crate::kinds::Kind;
+use crate::location::{self, Location, object_path};
+use crate::storage::{Storage, bucket_url};
+use crate::versions::version_number;
+use crate::widening;
 
 pub(crate) const LOG_FOLDER: &str = "_delta_log";
+/// How many tables of an object store are looked at together.
+const LOOKED_AT_TOGETHER: usize = 16;
 
 /// Where the tables of a store lie.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Tables {
     /// What relative places start at.
     pub base: PathBuf,
     /// The folder of tables that are named by a name alone.
-    pub location: PathBuf,
-    /// Options for the storage.
-    pub storage_options: HashMap<String, String>,
+    pub location: Location,
+    /// How object stores are reached.
+    pub storage: Storage,
 }
 
 /// A table's place.
@@ -44,73 +51,74 @@ pub(crate) struct Place {
     /// The name it was asked by.
     pub name: String,
     /// Its folder or file.
-    pub path: PathBuf,
+    pub at: Location,
     /// What lies there.
     pub kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A folder with a Delta log.
-    Delta,
-    /// A Parquet file, a folder of such files, or a pattern of their names.
-    Parquet,
-    /// Nothing yet.
-    Missing,
-}
-
 impl Tables {
     /// Finds the table of a name: exactly, else by the only one whose name differs in case alone.
-    pub(crate) fn find(&self, name: &str) -> Result<Place> {
-        let path = location::of_table(&self.base, &self.location, name)?;
-        let kind = kind_of(&path);
-        let (path, kind) = if kind == Kind::Missing {
-            match self.other_case(name) {
-                Some(path) => {
-                    let kind = kind_of(&path);
-                    (path, kind)
-                }
-                None => (path, kind),
-            }
-        } else {
-            (path, kind)
-        };
+    pub(crate) async fn find(&self, name: &str) -> Result<Place> {
+        let mut at = location::of_table(&self.base, &self.location, name)?;
+        let mut kind = self.kind_of(&at).await?;
+        if kind == Kind::Missing
+            && let Some(other) = self.other_case(name).await?
+        {
+            at = location::of_table(&self.base, &self.location, &other)?;
+            kind = self.kind_of(&at).await?;
+        }
         Ok(Place {
             name: name.to_owned(),
-            path,
+            at,
             kind,
         })
     }
 
     /// [`Self::find`] for reading.
-    pub(crate) fn find_existing(&self, name: &str) -> Result<Place> {
-        let place = self.find(name)?;
+    pub(crate) async fn find_existing(&self, name: &str) -> Result<Place> {
+        let place = self.find(name).await?;
         if place.kind == Kind::Missing {
-            return Err(self.missing(name));
+            return Err(self.missing(name).await);
         }
         Ok(place)
     }
 
-    fn other_case(&self, name: &str) -> Option<PathBuf> {
-        if location::is_place(name) {
-            return None;
-        }
-        let lower = name.to_lowercase();
-        let names = self.list().ok()?;
-        let mut same = names.iter().filter(|known| known.to_lowercase() == lower);
-        match (same.next(), same.next()) {
-            (Some(only), None) => Some(self.location.join(only)),
-            _ => None,
+    async fn kind_of(&self, at: &Location) -> Result<Kind> {
+        match at {
+            Location::Local(path) => Ok(kinds::local(path)),
+            Location::Remote { url, .. } => {
+                let client = self.storage.client(url)?;
+                kinds::remote(client.as_ref(), &object_path(url)?).await
+            }
         }
     }
 
-    fn missing(&self, name: &str) -> Error {
-        let message = if location::is_place(name) {
-            format!("there is no table at {name:?}")
-        } else {
-            format!("there is no table {name:?} in {}", self.location.display())
+    async fn other_case(&self, name: &str) -> Result<Option<String>> {
+        if location::is_place(name) {
+            return Ok(None);
+        }
+        let lower = name.to_lowercase();
+        let names = match &self.location {
+            Location::Local(_) => self.list().await.unwrap_or_default(),
+            // What they are is looked at for the one that fits.
+            Location::Remote { .. } => self.names().await?,
         };
-        let known = self.list().unwrap_or_default();
+        let mut same = names
+            .into_iter()
+            .filter(|known| known.to_lowercase() == lower);
+        Ok(match (same.next(), same.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        })
+    }
+
+    async fn missing(&self, name: &str) -> Error {
+        let message = if location::is_place(name) {
+            format!("there is no table at {:?}", crate::storage::shown(name))
+        } else {
+            format!("there is no table {name:?} in {}", self.location)
+        };
+        let known = self.list().await.unwrap_or_default();
         let import = format!("`provender import {name} FILE` makes it");
         let help = match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near:?}? {import}"),
@@ -124,29 +132,44 @@ impl Tables {
     /// The names of the tables in the store's folder, sorted. A folder that does not exist has none.
     ///
     /// # Errors
-    /// `P903` if the folder cannot be read.
-    pub(crate) fn list(&self) -> Result<Vec<String>> {
-        let entries = match std::fs::read_dir(&self.location) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(Error::new(
-                    &codes::IO,
-                    format!("the folder {} cannot be read", self.location.display()),
-                )
-                .source(error));
+    /// `P903` if the folder cannot be read; of an object store, `P503`, `P513` or `P514`.
+    pub(crate) async fn list(&self) -> Result<Vec<String>> {
+        let mut tables: Vec<String> = futures::stream::iter(self.names().await?)
+            .map(|name| async move {
+                let at = location::of_table(&self.base, &self.location, &name)?;
+                let is_table = self.kind_of(&at).await? != Kind::Missing;
+                Ok::<_, Error>(is_table.then_some(name))
+            })
+            .buffer_unordered(LOOKED_AT_TOGETHER)
+            .try_filter_map(|name| async move { Ok(name) })
+            .try_collect()
+            .await?;
+        tables.sort();
+        Ok(tables)
+    }
+
+    /// The names in the store's folder that could be tables.
+    async fn names(&self) -> Result<Vec<String>> {
+        let names = match &self.location {
+            Location::Local(folder) => local_names(folder)?,
+            Location::Remote { url, .. } => {
+                let client = self.storage.client(url)?;
+                let folder = object_path(url)?;
+                let listed = client
+                    .list_with_delimiter(Some(&folder))
+                    .await
+                    .map_err(|error| remote_error("the offline store", error))?;
+                let files = listed.objects.into_iter().map(|object| object.location);
+                let files = files.filter(|file| file.extension().is_some_and(|e| e == "parquet"));
+                let folders = listed.common_prefixes.into_iter();
+                let last = |path: ObjectPath| path.filename().map(str::to_owned);
+                folders.chain(files).filter_map(last).collect()
             }
         };
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| {
-                let entry = entry.ok()?;
-                let name = entry.file_name().into_string().ok()?;
-                let is_table = !name.starts_with('.') && kind_of(&entry.path()) != Kind::Missing;
-                is_table.then_some(name)
-            })
-            .collect();
-        names.sort();
-        Ok(names)
+        Ok(names
+            .into_iter()
+            .filter(|name| !name.starts_with('.'))
+            .collect())
     }
 
     /// A Delta table at its newest state, or the asked one.
@@ -172,10 +195,31 @@ impl Tables {
 
     /// A Delta table of which nothing has been read; it may not exist.
     pub(crate) fn unloaded(&self, place: &Place) -> Result<DeltaTable> {
-        DeltaTableBuilder::from_url(location::folder_url(&place.path)?)
-            .map(|builder| builder.with_storage_options(self.storage_options.clone()))
-            .and_then(DeltaTableBuilder::build)
-            .on_table(&place.name, "cannot be opened")
+        let name = &place.name;
+        let folder = place.at.folder_url()?;
+        let Location::Remote { url, .. } = &place.at else {
+            return DeltaTableBuilder::from_url(folder)
+                .and_then(DeltaTableBuilder::build)
+                .on_table(name, "cannot be opened");
+        };
+        // The log is written by conditional puts, of which only one succeeds for each version.
+        let client = self.storage.client(url)?;
+        let config = StorageConfig::default();
+        let in_table = config
+            .decorate_store(client.clone(), &folder)
+            .on_table(name, "cannot be opened")?;
+        let log_store = default_logstore(Arc::new(in_table), client, &folder, &config);
+        Ok(DeltaTable::new(log_store))
+    }
+
+    /// Lets a session read what lies at a place.
+    pub(crate) fn register(&self, session: &SessionContext, place: &Place) -> Result<()> {
+        if let Location::Remote { url, .. } = &place.at {
+            session
+                .runtime_env()
+                .register_object_store(&bucket_url(url), self.storage.client(url)?);
+        }
+        Ok(())
     }
 
     /// Something that queries can scan.
@@ -185,6 +229,7 @@ impl Tables {
         place: &Place,
         version: Option<&SourceVersion>,
     ) -> Result<Arc<dyn TableProvider>> {
+        self.register(session, place)?;
         if place.kind == Kind::Parquet {
             if version.is_some() {
                 return Err(Error::new(
@@ -198,169 +243,69 @@ impl Tables {
             }
             return parquet_files(session, place).await;
         }
-        let table = self.open(place, version).await?;
+        // What is not loaded here is read while a scan is planned, and for its columns alone: a table
+        // of very many files is not held in memory twice.
+        let name = &place.name;
+        let table = self.unloaded(place)?;
+        let (number, what) = match version {
+            None => (None, "cannot be opened".to_owned()),
+            Some(version) => {
+                let number = version_number(&table, name, version).await?;
+                (
+                    Some(number),
+                    format!("cannot be opened at version {number}"),
+                )
+            }
+        };
+        let snapshot = Snapshot::try_new(table.log_store().as_ref(), number)
+            .await
+            .on_table(name, &what)?;
+        if widening::is_widened(name, &snapshot)? {
+            let table = self.open(place, version).await?;
+            return widening::provider(name, &place.at.folder_url()?, &table);
+        }
         table
             .table_provider()
+            .with_snapshot(snapshot)
             .with_session(Arc::new(session.state()))
             .await
             .map_err(|error| datafusion_error(error).context("table", place.name.clone()))
     }
 }
 
-fn kind_of(path: &Path) -> Kind {
-    let log = path.join(LOG_FOLDER);
-    if log.is_dir() {
-        // A log without commits is that of a table in the making: its files are not rows yet.
-        let has_commit = std::fs::read_dir(log).is_ok_and(|mut entries| {
-            entries.any(|entry| {
-                entry.is_ok_and(|entry| {
-                    let name = entry.file_name();
-                    let name = name.to_string_lossy();
-                    name.starts_with(|c: char| c.is_ascii_digit())
-                        && (name.ends_with(".json") || name.ends_with(".parquet"))
-                })
-            })
-        });
-        return if has_commit {
-            Kind::Delta
-        } else {
-            Kind::Missing
-        };
-    }
-    let text = path.to_string_lossy();
-    let is_pattern = !path.exists() && text.contains(['*', '?', '[']);
-    if is_pattern || (path.is_file() && is_parquet(path)) || holds_parquet(path, 0) {
-        return Kind::Parquet;
-    }
-    Kind::Missing
-}
-
-fn is_parquet(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
-}
-
-/// Whether a folder, or a `key=value` folder in it, holds a Parquet file.
-fn holds_parquet(folder: &Path, depth: usize) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return false;
+fn local_names(folder: &std::path::Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Error::new(
+                &codes::IO,
+                format!("the folder {} cannot be read", folder.display()),
+            )
+            .source(error));
+        }
     };
-    entries.filter_map(Result::ok).any(|entry| {
-        let path = entry.path();
-        if path.is_dir() {
-            let is_partition = entry.file_name().to_string_lossy().contains('=');
-            return is_partition && depth < 8 && holds_parquet(&path, depth + 1);
-        }
-        is_parquet(&path)
-    })
-}
-
-/// The version that a request means.
-async fn version_number(table: &DeltaTable, name: &str, version: &SourceVersion) -> Result<u64> {
-    let commits = commits(table, name).await?;
-    let (Some(oldest), Some(newest)) = (commits.first(), commits.last()) else {
-        return Err(gone(name, "holds no version".to_owned()));
-    };
-    match version {
-        SourceVersion::Number(number) => {
-            if commits.iter().any(|commit| commit.version == *number) {
-                return Ok(*number);
-            }
-            Err(gone(
-                name,
-                format!(
-                    "has no version {number}: there are versions {} to {}",
-                    oldest.version, newest.version
-                ),
-            ))
-        }
-        SourceVersion::TimestampUs(instant_us) => commits
-            .iter()
-            .rev()
-            .find(|commit| commit.at_us <= *instant_us)
-            .map(|commit| commit.version)
-            .ok_or_else(|| {
-                gone(
-                    name,
-                    format!(
-                        "has no version of {}: there are versions {} ({}) to {} ({})",
-                        format_instant(*instant_us),
-                        oldest.version,
-                        format_instant(oldest.at_us),
-                        newest.version,
-                        format_instant(newest.at_us),
-                    ),
-                )
-            }),
-        SourceVersion::Token(token) => Err(Error::new(
-            &codes::OFFLINE_REQUEST,
-            format!("table {name:?} cannot be read at {token:?}"),
-        )
-        .help("versions of Delta tables are numbers or times")),
-    }
-}
-
-fn gone(name: &str, what: String) -> Error {
-    Error::new(&codes::VERSION_GONE, format!("table {name:?} {what}")).context("table", name)
-}
-
-struct LoggedCommit {
-    version: u64,
-    at_us: i64,
-}
-
-/// The versions that can be read, oldest first, with the times at which they were committed: those
-/// from version 0, or else from the first checkpoint, on. A commit's time is that of its file, as the
-/// Delta protocol has it; a file that is older than its predecessor counts as made right after it.
-async fn commits(table: &DeltaTable, name: &str) -> Result<Vec<LoggedCommit>> {
-    let log_store = table.log_store();
-    let store = log_store.object_store(None);
-    let files: Vec<object_store::ObjectMeta> = store
-        .list(Some(&ObjectPath::from(LOG_FOLDER)))
-        .try_collect()
-        .await
-        .map_err(deltalake::DeltaTableError::from)
-        .on_table(name, "cannot be listed")?;
-    let mut commits = Vec::new();
-    let mut first_checkpoint: Option<u64> = None;
-    for file in files {
-        let Some((number, rest)) = file.location.filename().and_then(|f| f.split_once('.')) else {
-            continue;
-        };
-        let Ok(version) = number.parse::<u64>() else {
-            continue;
-        };
-        if rest == "json" {
-            commits.push(LoggedCommit {
-                version,
-                at_us: file.last_modified.timestamp_micros(),
-            });
-        } else if rest.starts_with("checkpoint") {
-            first_checkpoint = Some(first_checkpoint.map_or(version, |first| first.min(version)));
-        }
-    }
-    commits.sort_by_key(|commit| commit.version);
-    if commits.first().is_some_and(|commit| commit.version > 0) {
-        commits.retain(|commit| first_checkpoint.is_some_and(|first| commit.version >= first));
-    }
-    let mut last_us = i64::MIN;
-    for commit in &mut commits {
-        commit.at_us = commit.at_us.max(last_us.saturating_add(1));
-        last_us = commit.at_us;
-    }
-    Ok(commits)
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect())
 }
 
 /// Parquet files under one schema; folders named `key=value` become string columns.
 async fn parquet_files(session: &SessionContext, place: &Place) -> Result<Arc<dyn TableProvider>> {
     let failed = |error| datafusion_error(error).context("table", place.name.clone());
     // Only what does not exist as it is written is a pattern.
-    let url = if place.path.is_dir() {
-        ListingTableUrl::try_new(location::folder_url(&place.path)?, None)
-    } else if place.path.is_file() {
-        ListingTableUrl::try_new(location::file_url(&place.path)?, None)
-    } else {
-        ListingTableUrl::parse(place.path.to_string_lossy())
+    let url = match &place.at {
+        Location::Local(path) if path.is_dir() => {
+            ListingTableUrl::try_new(place.at.folder_url()?, None)
+        }
+        Location::Local(path) if path.is_file() => {
+            ListingTableUrl::try_new(place.at.file_url()?, None)
+        }
+        Location::Local(path) => ListingTableUrl::parse(path.to_string_lossy()),
+        Location::Remote { url, .. } if is_object(session, url).await => {
+            ListingTableUrl::try_new(place.at.file_url()?, None)
+        }
+        Location::Remote { .. } => ListingTableUrl::try_new(place.at.folder_url()?, None),
     }
     .map_err(failed)?;
     // A single file may have any suffix case; in folders only Parquet files count.
@@ -408,4 +353,15 @@ async fn parquet_files(session: &SessionContext, place: &Place) -> Result<Arc<dy
             .source(error)
         })?;
     Ok(Arc::new(ListingTable::try_new(config).map_err(failed)?))
+}
+
+/// Whether a URL names an object, and not a folder of some.
+async fn is_object(session: &SessionContext, url: &url::Url) -> bool {
+    let bucket = ListingTableUrl::try_new(bucket_url(url), None);
+    let store = bucket.and_then(|bucket| session.runtime_env().object_store(bucket));
+    let Ok(store) = store else { return false };
+    match object_path(url) {
+        Ok(path) => store.head(&path).await.is_ok(),
+        Err(_) => false,
+    }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use deltalake::DeltaTable;
 use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use deltalake::kernel::transaction::PROTOCOL;
-use deltalake::kernel::{Action, MetadataExt, StructType, new_metadata};
+use deltalake::kernel::{Action, MetadataExt, StructField, StructType, new_metadata};
 use provender_core::names::{did_you_mean, find_column};
 use provender_core::request::{OfflineWrite, WriteMode};
 use provender_core::{Error, Result, codes};
@@ -30,6 +30,8 @@ pub(crate) struct Target {
     columns: Vec<Option<usize>>,
     /// Whether the commit sets the table's columns.
     is_new_schema: bool,
+    /// Columns that an existing table is given beside its own; they may be null.
+    added: Vec<StructField>,
 }
 
 impl Target {
@@ -48,21 +50,36 @@ impl Target {
         refuse_special(write, table)?;
         let existing = columns_of(write, table)?;
         let partition_by = partitions_of(write, table)?;
-        let problems = misfits(&existing, found);
-        if problems.is_empty() {
+        let (mut problems, unknown) = misfits(&existing, found);
+        if problems.is_empty() && (unknown.is_empty() || write.mode == WriteMode::Extend) {
+            let added = added(write, found, &unknown)?;
+            let arrow: Schema = (&struct_type(write, added.clone())?)
+                .try_into_arrow()
+                .map_err(|error| unfit(write, error))?;
+            let fields: Fields = existing
+                .fields()
+                .iter()
+                .chain(arrow.fields())
+                .cloned()
+                .collect();
             let columns = existing
                 .fields()
                 .iter()
                 .map(|field| position(found, field.name()))
+                .chain(unknown.into_iter().map(Some))
                 .collect();
             return Ok(Self {
                 table: write.table.clone(),
-                schema: existing,
+                schema: Arc::new(Schema::new(fields)),
                 partition_by,
                 columns,
                 is_new_schema: false,
+                added,
             });
         }
+        let only_new = problems.is_empty();
+        let new_columns = unknown.iter().map(|index| found.field(*index).name());
+        problems.extend(new_columns.map(|name| format!("column {name:?} is new")));
         if write.mode == WriteMode::Overwrite {
             let schema = stored(&write.table, found)?;
             let still_there = partition_by
@@ -80,7 +97,11 @@ impl Target {
                 problems.join("; ")
             ),
         )
-        .help("change the rows' columns, or write to another table")
+        .help(if only_new {
+            "add the new columns to the table (`provender import --add-columns`), or leave them out"
+        } else {
+            "change the rows' columns, or write to another table"
+        })
         .context("table", write.table.clone()))
     }
 
@@ -91,20 +112,22 @@ impl Target {
     ) -> Result<Self> {
         // The way through Delta's own types gives nested fields the names that its files use.
         let delta = delta_schema(write, schema)?;
-        let schema: Schema = (&delta).try_into_arrow().map_err(|error| {
-            Error::new(
-                &codes::OFFLINE_REQUEST,
-                format!("table {:?} cannot hold these rows: {error}", write.table),
-            )
-            .source(error)
-        })?;
+        let schema: Schema = (&delta)
+            .try_into_arrow()
+            .map_err(|error| unfit(write, error))?;
         Ok(Self {
             table: write.table.clone(),
             columns: (0..schema.fields().len()).map(Some).collect(),
             schema: Arc::new(schema),
             partition_by,
             is_new_schema: true,
+            added: Vec::new(),
         })
+    }
+
+    /// Whether the commit gives the table columns that it did not have when the write began.
+    pub(crate) fn adds_columns(&self) -> bool {
+        !self.added.is_empty()
     }
 
     /// The rows as the table holds them.
@@ -189,11 +212,24 @@ impl Target {
             })?;
             return Ok(vec![Action::Protocol(protocol), Action::Metadata(metadata)]);
         };
-        if write.mode != WriteMode::Overwrite {
-            return Ok(Vec::new());
-        }
         let state = table.snapshot().on_table(name, "cannot be read")?;
         let mut actions = Vec::new();
+        if write.mode != WriteMode::Overwrite {
+            let now = state.schema();
+            let lacks = |field: &&StructField| now.field(field.name()).is_none();
+            let lacking: Vec<StructField> = self.added.iter().filter(lacks).cloned().collect();
+            if !lacking.is_empty() {
+                let fields = now.fields().cloned().chain(lacking).collect();
+                let metadata = state
+                    .metadata()
+                    .clone()
+                    .with_schema(&struct_type(write, fields)?)
+                    .map_err(deltalake::DeltaTableError::from)
+                    .on_table(name, "cannot be given new columns")?;
+                actions.push(Action::Metadata(metadata));
+            }
+            return Ok(actions);
+        }
         if self.is_new_schema {
             let metadata = state
                 .metadata()
@@ -218,12 +254,23 @@ impl Target {
     /// `P505`, retryable, if its columns or partitions are others now.
     pub(crate) fn check_still_fits(&self, write: &OfflineWrite, table: &DeltaTable) -> Result<()> {
         let now = columns_of(write, table)?;
-        let same = now.fields().len() == self.schema.fields().len()
-            && now
+        // A column that the files lack is null in them, and one that is still missing is added.
+        let same =
+            now.fields()
+                .iter()
+                .all(|field| match self.schema.field_with_name(field.name()) {
+                    Ok(mine) => same_type(mine.data_type(), field.data_type()),
+                    Err(_) => field.is_nullable(),
+                });
+        let is_known = |name: &str| {
+            now.field_with_name(name).is_ok() || self.added.iter().any(|field| field.name() == name)
+        };
+        let same = same
+            && self
+                .schema
                 .fields()
                 .iter()
-                .zip(self.schema.fields())
-                .all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()));
+                .all(|field| is_known(field.name()));
         let is_replaced = self.is_new_schema && write.mode == WriteMode::Overwrite;
         if (same || is_replaced) && partitions_of(write, table)? == self.partition_by {
             return Ok(());
@@ -242,14 +289,18 @@ impl Target {
 }
 
 fn delta_schema(write: &OfflineWrite, schema: &Schema) -> Result<StructType> {
-    schema.try_into_kernel().map_err(|error| {
-        Error::new(
-            &codes::OFFLINE_REQUEST,
-            format!("table {:?} cannot hold these rows: {error}", write.table),
-        )
-        .context("table", write.table.clone())
-        .source(error)
-    })
+    schema
+        .try_into_kernel()
+        .map_err(|error| unfit(write, error))
+}
+
+fn unfit(write: &OfflineWrite, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(
+        &codes::OFFLINE_REQUEST,
+        format!("table {:?} cannot hold these rows: {error}", write.table),
+    )
+    .context("table", write.table.clone())
+    .source(error)
 }
 
 fn columns_of(write: &OfflineWrite, table: &DeltaTable) -> Result<SchemaRef> {
@@ -269,8 +320,9 @@ fn position(found: &Schema, name: &str) -> Option<usize> {
     found.index_of(column).ok()
 }
 
-/// What keeps rows of schema `found` out of a table, one sentence for each column.
-fn misfits(existing: &Schema, found: &Schema) -> Vec<String> {
+/// What keeps rows of schema `found` out of a table, one sentence for each column, and the rows'
+/// columns that the table lacks.
+fn misfits(existing: &Schema, found: &Schema) -> (Vec<String>, Vec<usize>) {
     let mut problems = Vec::new();
     let mut used = vec![false; found.fields().len()];
     for field in existing.fields() {
@@ -293,12 +345,25 @@ fn misfits(existing: &Schema, found: &Schema) -> Vec<String> {
             }
         }
     }
-    for (field, used) in found.fields().iter().zip(used) {
-        if !used {
-            problems.push(format!("column {:?} is new", field.name()));
-        }
+    let unknown = (0..used.len()).filter(|index| !used[*index]).collect();
+    (problems, unknown)
+}
+
+/// Columns of the rows as columns of a table; older rows have none, so they may be null.
+fn added(write: &OfflineWrite, found: &Schema, unknown: &[usize]) -> Result<Vec<StructField>> {
+    if unknown.is_empty() {
+        return Ok(Vec::new());
     }
-    problems
+    let fields: Vec<Field> = unknown
+        .iter()
+        .map(|index| found.field(*index).clone().with_nullable(true))
+        .collect();
+    let schema = stored(&write.table, &Schema::new(fields))?;
+    Ok(delta_schema(write, &schema)?.fields().cloned().collect())
+}
+
+fn struct_type(write: &OfflineWrite, fields: Vec<StructField>) -> Result<StructType> {
+    StructType::try_new(fields).map_err(|error| unfit(write, error))
 }
 
 fn refuse_equal_names(write: &OfflineWrite, found: &Schema) -> Result<()> {

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,24 +18,26 @@ use deltalake::operations::get_num_idx_cols_and_stats_columns;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableError, ObjectStore};
 use futures::StreamExt;
-use object_store::ObjectStoreExt;
-use object_store::path::Path as ObjectPath;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use provender_core::model::SourceVersion;
 use provender_core::request::{OfflineWrite, WriteMode, WriteSummary};
 use provender_core::{BatchStream, Context, Error, Result, codes};
 
-use crate::error::{OnTable, is_conflict, write_error};
+use crate::error::{OnTable, is_conflict};
+use crate::making::{Making, sync, sync_log};
 use crate::store::DeltaOfflineStore;
-use crate::tables::{Kind, LOG_FOLDER, Place};
+use crate::tables::{Kind, Place};
 use crate::target::Target;
 
-/// How often a commit is made again over another writer's newer version.
-const MAX_COMMIT_ATTEMPTS: u32 = 20;
+/// How often a commit is made again over another writer's newer version, with a pause before each.
+pub(crate) const MAX_COMMIT_ATTEMPTS: u32 = 20;
+/// How often it is made again before each of these pauses.
+const QUICK_RETRIES: usize = 5;
+const MAX_PAUSE_MS: u64 = 2_000;
 /// Small enough that ranges of time skip most of a file, large enough to compress well.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
-const TARGET_FILE_BYTES: u64 = 128 << 20;
+pub(crate) const TARGET_FILE_BYTES: u64 = 128 << 20;
 
 /// Adds rows to a table, or replaces them; makes the table if there is none.
 pub(crate) async fn write(
@@ -46,7 +47,7 @@ pub(crate) async fn write(
     rows: BatchStream,
 ) -> Result<WriteSummary> {
     cx.check()?;
-    let place = store.tables.find(&write.table)?;
+    let place = store.tables.find(&write.table).await?;
     if place.kind == Kind::Parquet {
         return Err(Error::new(
             &codes::OFFLINE_REQUEST,
@@ -55,49 +56,18 @@ pub(crate) async fn write(
         .help("write to a Delta table, or import the files into one")
         .context("table", write.table));
     }
-    let made = make_folder(&place)?;
+    let making = Making::begin(store, &place).await?;
     let result = Job {
         store,
         cx,
         write: &write,
         place: &place,
+        making: &making,
     }
     .run(rows)
     .await;
-    if result.is_err() {
-        unmake(&place, &made);
-    }
+    making.end(result.is_err()).await;
     result
-}
-
-/// Makes the table's folder and that of its log, which tells others that files beside it are no rows
-/// until a commit says so. Answers the folders that were not there, innermost first.
-fn make_folder(place: &Place) -> Result<Vec<PathBuf>> {
-    let missing = place
-        .path
-        .ancestors()
-        .take_while(|folder| !folder.exists())
-        .map(PathBuf::from)
-        .collect();
-    std::fs::create_dir_all(place.path.join(LOG_FOLDER))
-        .map_err(|error| write_error(&place.path, error))?;
-    Ok(missing)
-}
-
-/// Removes folders that a failed write made, as long as nobody else put something in them.
-fn unmake(place: &Place, made: &[PathBuf]) {
-    let is_mine = made.first() == Some(&place.path)
-        && std::fs::read_dir(&place.path).is_ok_and(|entries| entries.count() == 1);
-    if !is_mine {
-        return;
-    }
-    // Folders that hold something are not removed by these.
-    let _ = std::fs::remove_dir(place.path.join(LOG_FOLDER));
-    for folder in made {
-        if std::fs::remove_dir(folder).is_err() {
-            break;
-        }
-    }
 }
 
 struct Job<'a> {
@@ -105,6 +75,7 @@ struct Job<'a> {
     cx: &'a Context,
     write: &'a OfflineWrite,
     place: &'a Place,
+    making: &'a Making,
 }
 
 /// Data files that no commit names yet.
@@ -130,7 +101,8 @@ impl Job<'_> {
             .await?;
         let is_needless = written.files.is_empty()
             && table.is_some()
-            && self.write.mode == WriteMode::Append
+            && self.write.mode != WriteMode::Overwrite
+            && !target.adds_columns()
             && self.write.id.is_none();
         if is_needless {
             return Ok(WriteSummary {
@@ -149,7 +121,8 @@ impl Job<'_> {
                 version: Some(SourceVersion::Number(version)),
             }),
             Ok(None) => {
-                self.remove_files(&object_store, &written.files, false)
+                self.making
+                    .remove_files(&object_store, &written.files, false)
                     .await;
                 let table = self.current().await?;
                 Ok(WriteSummary {
@@ -162,7 +135,8 @@ impl Job<'_> {
             }
             Err(error) => {
                 if !self.landed(&written.files).await {
-                    self.remove_files(&object_store, &written.files, is_new)
+                    self.making
+                        .remove_files(&object_store, &written.files, is_new)
                         .await;
                 }
                 Err(error)
@@ -172,7 +146,7 @@ impl Job<'_> {
 
     /// The table as it is now; `None` if there is none.
     async fn current(&self) -> Result<Option<DeltaTable>> {
-        let place = self.store.tables.find(&self.write.table)?;
+        let place = self.store.tables.find(&self.write.table).await?;
         if place.kind != Kind::Delta {
             return Ok(None);
         }
@@ -265,54 +239,19 @@ impl Job<'_> {
                 Err(error)
             }
         };
-        let result = result.and_then(|()| self.sync(&written.files));
+        let result = result.and_then(|()| {
+            let paths = written.files.iter().map(|file| file.path.as_str());
+            sync(&self.place.at, paths)
+        });
         match result {
             Ok(()) => Ok(written),
             Err(error) => {
-                self.remove_files(object_store, &written.files, table.is_none())
+                self.making
+                    .remove_files(object_store, &written.files, table.is_none())
                     .await;
                 Err(error)
             }
         }
-    }
-
-    /// Removes files that no commit names; of a table that never came to be, their folders too.
-    async fn remove_files(
-        &self,
-        object_store: &Arc<dyn ObjectStore>,
-        files: &[Add],
-        with_folders: bool,
-    ) {
-        for file in files {
-            // Paths of partitions are escaped already.
-            let path = ObjectPath::parse(&file.path);
-            let removed = match path {
-                Ok(path) => object_store.delete(&path).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = removed {
-                tracing::warn!(path = %file.path, %error, "a file without a commit stays behind");
-            }
-            if with_folders {
-                let path = self.place.path.join(&file.path);
-                for folder in path.ancestors().skip(1) {
-                    if folder == self.place.path || std::fs::remove_dir(folder).is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends files to the disk itself, so that a commit never outlives the data it names.
-    fn sync(&self, files: &[Add]) -> Result<()> {
-        for file in files {
-            let path = self.place.path.join(&file.path);
-            std::fs::File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| write_error(&path, error))?;
-        }
-        Ok(())
     }
 
     /// Makes the files visible in one step. `None` if another writer committed the same id first.
@@ -333,7 +272,7 @@ impl Job<'_> {
                 None => None,
             };
             // A new table is committed as version 0 or not at all, for its columns might be others.
-            let n_retries = if state.is_some() { 15 } else { 0 };
+            let n_retries = if state.is_some() { QUICK_RETRIES } else { 0 };
             let transactions = self
                 .write
                 .id
@@ -364,8 +303,10 @@ impl Job<'_> {
                 .await;
             let error = match commit {
                 Ok(commit) => {
-                    self.sync_log(commit.version());
-                    self.checkpoint(commit.version()).await;
+                    sync_log(&self.place.at, commit.version());
+                    let every = commit.snapshot().table_config().checkpoint_interval;
+                    self.checkpoint(commit.version(), every.map_or(10, |every| every.get()))
+                        .await;
                     return Ok(Some(commit.version()));
                 }
                 Err(error) => error,
@@ -375,10 +316,14 @@ impl Job<'_> {
                 return Err(error).on_table(name, "cannot be committed to");
             }
             self.cx.check()?;
-            // Writers that met once should not meet again.
-            let pause_ms = u64::from(rand_like(attempt)) % 50;
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            pause(attempt).await;
             table = self.current().await?;
+            // A commit whose answer was lost, and that was therefore made again, met itself.
+            if let Some(table) = &table
+                && self.holds(table, &written.files)
+            {
+                return Ok(table.version());
+            }
             if self.done_before(table.as_ref()).await?.is_some() {
                 return Ok(None);
             }
@@ -390,51 +335,49 @@ impl Job<'_> {
 
     /// Whether a commit that reported a failure is in the table all the same.
     async fn landed(&self, files: &[Add]) -> bool {
+        match self.current().await {
+            Ok(Some(table)) => self.holds(&table, files),
+            Ok(None) => false,
+            // When in doubt, a file too many is better than one too few.
+            Err(_) => !files.is_empty(),
+        }
+    }
+
+    /// Whether a table's present rows are in files that this write wrote.
+    fn holds(&self, table: &DeltaTable, files: &[Add]) -> bool {
         let Some(first) = files.first() else {
             return false;
         };
-        match self.current().await {
-            Ok(Some(table)) => table.snapshot().is_ok_and(|state| {
-                state
-                    .log_data()
-                    .iter()
-                    .any(|file| file.path() == first.path)
-            }),
-            Ok(None) => false,
-            // When in doubt, a file too many is better than one too few.
-            Err(_) => true,
-        }
-    }
-
-    /// The commit is done; that the disk may still hold it back is not worth failing for.
-    fn sync_log(&self, version: u64) {
-        let folder = self.place.path.join(LOG_FOLDER);
-        for path in [folder.join(format!("{version:020}.json")), folder] {
-            if let Err(error) = std::fs::File::open(&path).and_then(|file| file.sync_all()) {
-                tracing::warn!(path = %path.display(), %error, "a commit was not synced");
-            }
-        }
+        table.snapshot().is_ok_and(|state| {
+            state
+                .log_data()
+                .iter()
+                .any(|file| file.path() == first.path)
+        })
     }
 
     /// Every so many versions the log is summed up, so that opening stays fast.
-    async fn checkpoint(&self, version: u64) {
-        let name = &self.write.table;
-        let table = match self.current().await {
-            Ok(Some(table)) => table,
-            _ => return,
-        };
-        let every = table
-            .snapshot()
-            .ok()
-            .and_then(|state| state.table_config().checkpoint_interval);
-        let every = every.map_or(10, |every| every.get());
-        if version == 0 || !version.is_multiple_of(every) || table.version() != Some(version) {
+    async fn checkpoint(&self, version: u64, every: u64) {
+        if version == 0 || !version.is_multiple_of(every) {
             return;
         }
+        let table = match self.current().await {
+            Ok(Some(table)) if table.version() == Some(version) => table,
+            _ => return,
+        };
         if let Err(error) = deltalake::checkpoints::create_checkpoint(&table, None).await {
-            tracing::warn!(table = %name, %error, "a checkpoint was not written");
+            tracing::warn!(table = %self.write.table, %error, "a checkpoint was not written");
         }
     }
+}
+
+/// How files are written.
+pub(crate) fn file_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_created_by(concat!("provender ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .build()
 }
 
 fn writer_config(target: &Target, table: Option<&DeltaTable>) -> WriterConfig {
@@ -445,13 +388,7 @@ fn writer_config(target: &Target, table: Option<&DeltaTable>) -> WriterConfig {
     WriterConfig::new(
         target.schema.clone(),
         target.partition_by.clone(),
-        Some(
-            WriterProperties::builder()
-                .set_created_by(concat!("provender ", env!("CARGO_PKG_VERSION")).to_owned())
-                .set_compression(Compression::SNAPPY)
-                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-                .build(),
-        ),
+        Some(file_properties()),
         NonZeroU64::new(TARGET_FILE_BYTES),
         Some(8 * 1024),
         indexed,
@@ -466,6 +403,14 @@ fn size_of(batch: &RecordBatch) -> usize {
         .iter()
         .map(|column| column.to_data().get_slice_memory_size().unwrap_or_default())
         .sum()
+}
+
+/// Waits longer with each attempt, and each writer differently, so that writers that met once do not
+/// meet again.
+pub(crate) async fn pause(attempt: u32) {
+    let most_ms = (25_u64 << attempt.min(7)).min(MAX_PAUSE_MS);
+    let pause_ms = most_ms / 4 + u64::from(rand_like(attempt)) % most_ms;
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
 }
 
 /// A number that differs between writers; quality does not matter.

@@ -7,11 +7,25 @@
     clippy::print_stdout
 )]
 
+#[path = "delta/s3.rs"]
+mod s3;
 #[path = "delta/support.rs"]
 mod support;
 
+#[path = "delta/azure.rs"]
+mod azure;
+#[path = "delta/cloud.rs"]
+mod cloud;
 #[path = "delta/deleting.rs"]
 mod deleting;
+#[path = "delta/evolving.rs"]
+mod evolving;
+#[path = "delta/features.rs"]
+mod features;
+#[path = "delta/maintaining.rs"]
+mod maintaining;
+#[path = "delta/many_files.rs"]
+mod many_files;
 #[path = "delta/places.rs"]
 mod places;
 #[path = "delta/python_tables.rs"]

@@ -20,6 +20,7 @@ use provender_core::{Error, Result, ValueType, codes};
 
 use crate::cast::cast_value;
 use crate::error;
+use crate::matches::Matches;
 use crate::source::{TimedRows, column, column_type};
 use crate::spine::{NO_SLOT, SpineIndex};
 
@@ -102,38 +103,37 @@ impl WindowTree {
         self.n_nodes * node + self.grown
     }
 
-    /// Takes in a batch of source rows.
+    /// Takes in a batch of source rows, whose matches have been found.
     pub(crate) fn consume(
         &mut self,
         index: &SpineIndex,
+        matches: &Matches,
         rows: &TimedRows,
         batch: &RecordBatch,
-        as_known: bool,
     ) -> Result<()> {
         let values = match &self.column {
             None => None,
             Some(name) => Some(self.plain(&column(batch, name)?)?),
         };
         let input = self.aggregate.read(values.as_ref())?;
-        for row in 0..rows.len() {
+        let events = rows.event.values();
+        for found in &matches.rows {
+            let row = found.row as usize;
             if !input.is_valid(row) {
                 continue;
             }
-            let Some(time) = rows.time(row) else { continue };
-            let Some(from) = TimedRows::known_from(time, as_known) else {
-                continue;
-            };
-            let Some(key) = rows.keys.get(row).and_then(|key| index.find(key)) else {
-                continue;
-            };
-            let slots = index.slots(key);
-            let times = index.times(slots.clone());
-            let until = time.event.saturating_add(self.window_us);
-            let low = times.partition_point(|&t| t < from);
-            let high = low + times[low..].partition_point(|&t| t < until);
+            let until = events[row].saturating_add(self.window_us);
+            let (start, first, end) = (
+                found.start as usize,
+                found.first as usize,
+                found.end as usize,
+            );
+            let n_covered = index
+                .times(first..end)
+                .partition_point(|&time| time < until);
             // Nodes of a key with n slots are numbered 1 to 2n - 1, leaves from n on.
-            let (base, n) = (2 * slots.start, slots.len());
-            let (mut left, mut right) = (low + n, high + n);
+            let (base, n) = (2 * start, end - start);
+            let (mut left, mut right) = (first - start + n, first - start + n_covered + n);
             while left < right {
                 if left % 2 == 1 {
                     self.grown += self

@@ -2,23 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
-use provender_core::model::AggregateFunction;
 use provender_core::provider::{OfflineStore, Resources};
 use provender_core::request::{ColumnRange, FeatureColumn, KeyColumn, TimedSource, ViewJoin};
 use provender_core::{BatchStream, Context, Error, Result, codes};
-use tokio::task::JoinSet;
 
 use super::answer_schema;
-use crate::accumulate::WindowTree;
+use super::feed::AnswerColumns;
 use crate::cast::cast_value;
 use crate::error;
-use crate::source::{Feed, Positioned, RowReader, column, column_type, columns_of};
-use crate::spine::{SpineIndex, TIME};
-use crate::winners::{Winners, offer_batch, row_places};
+use crate::source::{Feed, column, columns_of};
+use crate::spine::{NO_SLOT, SpineIndex, TIME};
+use crate::values::{NOWHERE, Place};
 
 /// Bytes that a slot's bookkeeping takes, per view and thread.
 const SLOT_BYTES: u64 = 64;
@@ -47,43 +45,13 @@ pub(crate) struct GroupFeed {
     pub(crate) feed: Feed,
 }
 
-/// How one view is computed over a chunk.
-#[derive(Debug)]
-struct ViewState {
-    /// The winning rows of the view's features.
-    features: Option<Winners>,
-    ttl_us: Option<i64>,
-    aggregations: Vec<Aggregated>,
-}
-
-#[derive(Debug)]
-enum Aggregated {
-    Tree(Box<WindowTree>),
-    /// `last` is a point-in-time join of its own over the rows that are not null.
-    Last {
-        column: String,
-        window_us: i64,
-        winners: Box<Winners>,
-    },
-}
-
 /// What a chunk's views are, column by column; values are only put together on demand.
 pub(crate) struct ChunkAnswer {
     schema: SchemaRef,
     views: Vec<ViewJoin>,
     keys: Vec<ArrayRef>,
-    index: SpineIndex,
+    index: Arc<SpineIndex>,
     columns: Vec<AnswerColumns>,
-}
-
-enum AnswerColumns {
-    Winners {
-        winners: Box<Winners>,
-        places: Vec<Option<(u32, u32)>>,
-        features: Vec<FeatureColumn>,
-        view: usize,
-    },
-    Ready(ArrayRef),
 }
 
 impl Group {
@@ -105,7 +73,12 @@ impl Group {
     }
 
     /// What the group reads, given its spine (for pruning by time).
-    pub(crate) async fn feeds(&self, mut spine: BatchStream) -> Result<Vec<GroupFeed>> {
+    /// Unless `by_number`, rows will be read whole.
+    pub(crate) async fn feeds(
+        &self,
+        mut spine: BatchStream,
+        by_number: bool,
+    ) -> Result<Vec<GroupFeed>> {
         let mut range: Option<(i64, i64)> = None;
         while let Some(batch) = spine.batches.next().await {
             let times = column(&batch?, TIME)?;
@@ -160,6 +133,9 @@ impl Group {
                 max_us: Some(high),
             };
             feed.feed = Feed::new(&self.store, &feed.source, columns, vec![event]);
+            if by_number {
+                feed.feed = feed.feed.clone().by_number(&self.cx).await?;
+            }
         }
         Ok(feeds)
     }
@@ -180,8 +156,6 @@ impl Group {
                 columns[number] = answer;
             }
         }
-        let index =
-            Arc::try_unwrap(index).map_err(|_| error::defect("a worker outlived its chunk"))?;
         Ok(ChunkAnswer {
             schema: answer_schema(&self.views),
             views: self.views.clone(),
@@ -194,76 +168,10 @@ impl Group {
             columns: columns.into_iter().flatten().collect(),
         })
     }
-
-    async fn answer_feed(
-        &self,
-        feed: &GroupFeed,
-        index: &Arc<SpineIndex>,
-    ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
-        let streams = feed.feed.streams(&self.cx).await?;
-        let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
-        let schema = match streams.first() {
-            Some(stream) => stream.schema.clone(),
-            None => {
-                return Err(Error::new(
-                    &codes::PROVIDER_CONTRACT,
-                    "a scan answered no stream",
-                ));
-            }
-        };
-        let mut shares: Vec<Vec<(usize, BatchStream)>> =
-            (0..n_workers).map(|_| Vec::new()).collect();
-        for (number, stream) in streams.into_iter().enumerate() {
-            shares[number % n_workers].push((number, stream));
-        }
-        let budget = (self.memory_limit / n_workers as u64).saturating_sub(index.memory() as u64);
-        let mut workers = JoinSet::new();
-        for (number, share) in shares.into_iter().enumerate() {
-            let views = feed
-                .views
-                .iter()
-                .map(|&view| self.views[view].clone())
-                .collect();
-            let worker = Worker {
-                cx: self.cx.clone(),
-                reader: RowReader::new(&feed.source, &feed.keys, &schema)?,
-                schema: schema.clone(),
-                views,
-                index: index.clone(),
-                as_known: self.as_known,
-                budget,
-            };
-            workers.spawn(async move { (number, worker.run(share).await) });
-        }
-        let mut answers: Vec<Option<Vec<ViewState>>> = (0..n_workers).map(|_| None).collect();
-        while let Some(ended) = workers.join_next().await {
-            let (number, states) =
-                ended.map_err(|e| error::defect(format!("a worker failed: {e}")))?;
-            answers[number] = Some(states?);
-        }
-        // In the workers' order, not in the order in which they ended.
-        let mut merged: Option<Vec<ViewState>> = None;
-        for states in answers.into_iter().flatten() {
-            match &mut merged {
-                None => merged = Some(states),
-                Some(merged) => {
-                    for (ours, theirs) in merged.iter_mut().zip(states) {
-                        ours.merge(theirs);
-                    }
-                }
-            }
-        }
-        let states = merged.unwrap_or_default();
-        feed.views
-            .iter()
-            .zip(states)
-            .map(|(&number, state)| Ok((number, state.finish(number, &self.views[number], index)?)))
-            .collect()
-    }
 }
 
 /// How far before a spine's time a view looks; `None` is without limit.
-fn reach(view: &ViewJoin) -> Option<i64> {
+pub(super) fn reach(view: &ViewJoin) -> Option<i64> {
     if view.aggregations.is_empty() {
         return view.ttl_us;
     }
@@ -272,191 +180,6 @@ fn reach(view: &ViewJoin) -> Option<i64> {
         Some(windows)
     } else {
         Some(windows.max(view.ttl_us?))
-    }
-}
-
-struct Worker {
-    cx: Context,
-    reader: RowReader,
-    schema: SchemaRef,
-    views: Vec<ViewJoin>,
-    index: Arc<SpineIndex>,
-    as_known: bool,
-    budget: u64,
-}
-
-impl Worker {
-    async fn run(self, streams: Vec<(usize, BatchStream)>) -> Result<Vec<ViewState>> {
-        let mut states: Vec<ViewState> = self
-            .views
-            .iter()
-            .map(|view| ViewState::new(view, &self.schema, &self.index))
-            .collect::<Result<_>>()?;
-        let mut batches = Positioned::new(streams);
-        while let Some(next) = batches.next().await {
-            self.cx.check()?;
-            let (position, batch) = next?;
-            let rows = self.reader.read(&batch, position)?;
-            let mut memory = 0;
-            for state in &mut states {
-                state.consume(&self.index, &rows, &batch, self.as_known)?;
-                memory += state.memory();
-            }
-            if memory as u64 > self.budget && self.index.n_slots() > 0 {
-                return Err(over_limit(&self.views));
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(states)
-    }
-}
-
-fn over_limit(views: &[ViewJoin]) -> Error {
-    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
-    Error::new(
-        &codes::MEMORY_LIMIT,
-        format!(
-            "the join of {} does not fit the memory limit",
-            names.join(", ")
-        ),
-    )
-    .help("raise limits.memory in provender.yaml")
-}
-
-impl ViewState {
-    fn new(view: &ViewJoin, schema: &SchemaRef, index: &SpineIndex) -> Result<Self> {
-        let with_ties = !view.source.tie_breakers.is_empty();
-        let winners = |columns: Vec<String>| -> Result<Winners> {
-            let types = columns
-                .iter()
-                .map(|name| column_type(schema, name))
-                .collect::<Result<_>>()?;
-            Ok(Winners::new(index.n_slots(), columns, types, with_ties))
-        };
-        let mut columns: Vec<String> = view.features.iter().map(|f| f.column.clone()).collect();
-        columns.sort();
-        columns.dedup();
-        let features = if view.features.is_empty() {
-            None
-        } else {
-            Some(winners(columns)?)
-        };
-        let aggregations = view
-            .aggregations
-            .iter()
-            .map(|request| match (&request.column, request.function) {
-                (Some(column), AggregateFunction::Last) => Ok(Aggregated::Last {
-                    column: column.clone(),
-                    window_us: request.window_us,
-                    winners: Box::new(winners(vec![column.clone()])?),
-                }),
-                _ => WindowTree::new(&view.name, request, schema, index)
-                    .map(|tree| Aggregated::Tree(Box::new(tree))),
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            features,
-            ttl_us: view.ttl_us,
-            aggregations,
-        })
-    }
-
-    fn consume(
-        &mut self,
-        index: &SpineIndex,
-        rows: &crate::source::TimedRows,
-        batch: &RecordBatch,
-        as_known: bool,
-    ) -> Result<()> {
-        if let Some(winners) = &mut self.features {
-            offer_batch(winners, index, rows, batch, as_known, self.ttl_us, None)?;
-        }
-        for aggregated in &mut self.aggregations {
-            match aggregated {
-                Aggregated::Tree(tree) => tree.consume(index, rows, batch, as_known)?,
-                Aggregated::Last {
-                    column: name,
-                    window_us,
-                    winners,
-                } => {
-                    let nulls = column(batch, name)?.logical_nulls();
-                    let ttl = Some(*window_us - 1);
-                    offer_batch(winners, index, rows, batch, as_known, ttl, nulls.as_ref())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn memory(&self) -> usize {
-        let features = self.features.as_ref().map_or(0, Winners::memory);
-        let aggregations = self.aggregations.iter().map(|aggregated| match aggregated {
-            Aggregated::Tree(tree) => tree.memory(),
-            Aggregated::Last { winners, .. } => winners.memory(),
-        });
-        features + aggregations.sum::<usize>()
-    }
-
-    fn merge(&mut self, other: Self) {
-        if let (Some(ours), Some(theirs)) = (&mut self.features, other.features) {
-            ours.merge(theirs);
-        }
-        for (ours, theirs) in self.aggregations.iter_mut().zip(other.aggregations) {
-            match (ours, theirs) {
-                (Aggregated::Tree(ours), Aggregated::Tree(theirs)) => ours.merge(&theirs),
-                (
-                    Aggregated::Last { winners: ours, .. },
-                    Aggregated::Last {
-                        winners: theirs, ..
-                    },
-                ) => ours.merge(*theirs),
-                _ => {}
-            }
-        }
-    }
-
-    fn finish(
-        self,
-        number: usize,
-        view: &ViewJoin,
-        index: &SpineIndex,
-    ) -> Result<Vec<AnswerColumns>> {
-        let mut columns = Vec::new();
-        if let Some(winners) = self.features {
-            let places = winners.carry(index, view.ttl_us);
-            let features = view.features.clone();
-            columns.push(AnswerColumns::Winners {
-                winners: Box::new(winners),
-                places,
-                features,
-                view: number,
-            });
-        }
-        for (aggregated, request) in self.aggregations.into_iter().zip(&view.aggregations) {
-            columns.push(match aggregated {
-                Aggregated::Tree(tree) => AnswerColumns::Ready(tree.finish(index)?),
-                Aggregated::Last {
-                    column,
-                    window_us,
-                    winners,
-                } => {
-                    let places = winners.carry(index, Some(window_us - 1));
-                    let feature = FeatureColumn {
-                        column,
-                        output: request.output.clone(),
-                        value_type: request.value_type.clone(),
-                        checked: true,
-                    };
-                    AnswerColumns::Winners {
-                        winners,
-                        places,
-                        features: vec![feature],
-                        view: number,
-                    }
-                }
-            });
-        }
-        Ok(columns)
     }
 }
 
@@ -474,15 +197,15 @@ impl ChunkAnswer {
             match columns {
                 AnswerColumns::Ready(array) => arrays.push(array.slice(start, n_rows)),
                 AnswerColumns::Winners {
-                    winners,
+                    values,
                     places,
                     features,
                     view,
                 } => {
-                    let values = winners.gather(row_places(slots, places))?;
+                    let picked = values.pick(&row_places(slots, places));
                     for feature in features {
-                        let value = winners.value_of(&values, &feature.column)?;
-                        arrays.push(self.cast(value, feature, *view, start)?);
+                        let value = picked.column(&feature.column)?;
+                        arrays.push(self.cast(&value, feature, *view, start)?);
                     }
                 }
             }
@@ -531,4 +254,18 @@ impl ChunkAnswer {
             parts.join(", ")
         }
     }
+}
+
+/// The place of each spine row, from the places of slots.
+fn row_places(row_slots: &[u32], places: &[Place]) -> Vec<Place> {
+    row_slots
+        .iter()
+        .map(|&slot| {
+            if slot == NO_SLOT {
+                NOWHERE
+            } else {
+                places[slot as usize]
+            }
+        })
+        .collect()
 }

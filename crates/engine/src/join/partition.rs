@@ -15,7 +15,7 @@ use super::chunk::{Group, GroupFeed};
 use super::merge::merge_by_row;
 use super::{answer_schema, chunk_answers, chunks, row_numbers};
 use crate::error;
-use crate::keys::{KeyEncoder, partition_of};
+use crate::keys::KeyEncoder;
 use crate::source::{Feed, column};
 use crate::spill::{SpillBuffer, Spilled};
 use crate::spine::ROW;
@@ -33,7 +33,7 @@ pub(super) fn answer(group: Group, spine: Spilled) -> BatchStream {
         try_stream! {
             let per_chunk = group.rows_per_chunk();
             let n = spine.n_rows().div_ceil(per_chunk).clamp(2, MAX_PARTITIONS) as usize;
-            let feeds = group.feeds(spine.stream()).await?;
+            let feeds = group.feeds(spine.stream(), false).await?;
             let spine_keys: Vec<KeyColumn> = group
                 .keys
                 .iter()
@@ -80,11 +80,11 @@ pub(crate) async fn split_rows(
                 .iter()
                 .map(|name| column(&batch, name))
                 .collect::<Result<_>>()?;
-            let encoded = encoder.encode(&names, &columns)?;
+            let encoded = encoder.encode(&names, &columns, batch.num_rows())?;
             let mut places: Vec<Vec<u32>> = vec![Vec::new(); buffers.len()];
             for row in 0..batch.num_rows() {
-                match encoded.get(row) {
-                    Some(key) => places[partition_of(key, salt, buffers.len())].push(row as u32),
+                match encoded.partition(row, salt, buffers.len()) {
+                    Some(partition) => places[partition].push(row as u32),
                     None if keep_null => places[0].push(row as u32),
                     None => {}
                 }

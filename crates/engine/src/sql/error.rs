@@ -100,19 +100,22 @@ fn classify(cause: &(dyn StdError + 'static)) -> Option<Error> {
     if let Some(error) = cause.downcast_ref::<ParquetError>() {
         return match error {
             ParquetError::External(_) | ParquetError::ArrowError(_) => None,
-            other => Some(Error::new(
-                &codes::OFFLINE_DATA,
-                format!(
-                    "a Parquet file cannot be read: {}",
-                    bare(&other.to_string())
-                ),
-            )),
+            other => Some(unreadable(&other.to_string())),
         };
     }
-    if let Some(ArrowError::IoError(_, error)) = cause.downcast_ref::<ArrowError>() {
-        return io_error(error);
+    match cause.downcast_ref::<ArrowError>() {
+        Some(ArrowError::IoError(_, error)) => io_error(error),
+        // Where Arrow's reader of Parquet meets damage it passes on the text alone.
+        Some(ArrowError::ParquetError(message)) => Some(unreadable(message)),
+        _ => None,
     }
-    None
+}
+
+fn unreadable(message: &str) -> Error {
+    Error::new(
+        &codes::OFFLINE_DATA,
+        format!("a Parquet file cannot be read: {}", bare(message)),
+    )
 }
 
 fn io_error(error: &io::Error) -> Option<Error> {
@@ -221,4 +224,26 @@ fn bare(message: &str) -> String {
         text = rest;
     }
     text.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_of_a_parquet_file_is_lost_data_however_it_is_wrapped() {
+        let damage = || ParquetError::General("corrupt page".to_owned());
+        for error in [
+            DataFusionError::ParquetError(Box::new(damage())),
+            DataFusionError::ArrowError(Box::new(ArrowError::from(damage())), None),
+            DataFusionError::ArrowError(
+                Box::new(ArrowError::ExternalError(Box::new(damage()))),
+                None,
+            ),
+        ] {
+            let error = datafusion_error(error);
+            assert_eq!(error.code(), "P504", "{error}");
+            assert!(error.message().contains("corrupt page"), "{error}");
+        }
+    }
 }

@@ -1,0 +1,549 @@
+//! One source against the spine's index: one pass over its rows for all views that read it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow_schema::{DataType, SchemaRef};
+use futures::{StreamExt, TryStreamExt};
+use provender_core::model::AggregateFunction;
+use provender_core::provider::RowAccess;
+use provender_core::request::{FeatureColumn, TimedSource, ViewJoin, WindowAggregate};
+use provender_core::{BatchStream, Context, Error, Result, codes};
+use tokio::task::JoinSet;
+
+use super::chunk::{Group, GroupFeed, reach};
+use crate::accumulate::WindowTree;
+use crate::error;
+use crate::matches::Matches;
+use crate::source::{
+    Feed, Positioned, RowNumbers, RowReader, TimedRows, column, column_type, columns_of,
+};
+use crate::spine::{NO_SLOT, SpineIndex};
+use crate::values::{NOWHERE, Place, Values};
+use crate::winners::Winners;
+
+/// What one view answers over a chunk.
+pub(super) enum AnswerColumns {
+    /// Features of winning rows: the place of each slot's winner among the values.
+    Winners {
+        values: Arc<Values>,
+        places: Vec<Place>,
+        features: Vec<FeatureColumn>,
+        view: usize,
+    },
+    /// A column for all rows of the chunk.
+    Ready(ArrayRef),
+}
+
+/// Where one worker's rows come from.
+enum Share {
+    /// Streams of its own, read side by side.
+    Own(Vec<(usize, BatchStream)>),
+    /// Streams that all workers take from, one after the other; rows come with their numbers.
+    Common(Arc<Mutex<VecDeque<BatchStream>>>),
+}
+
+/// What is found of a source's rows for all views that read it.
+#[derive(Debug)]
+struct FeedState {
+    /// The winning rows, for the features of all views: a row that wins for one view wins for all
+    /// of them whose ttl it is not too old for.
+    features: Option<Winners>,
+    /// `last` is a point-in-time join of its own over the rows that are not null.
+    lasts: Vec<Last>,
+    /// The other windows, in the order of the views and of their aggregations.
+    trees: Vec<WindowTree>,
+}
+
+#[derive(Debug)]
+struct Last {
+    column: String,
+    winners: Winners,
+}
+
+/// Winners of one column's `last`: the column, its values, where they lie, and per window the slots.
+type LastWinners = (String, Arc<Values>, Vec<Place>, Vec<Vec<u32>>);
+
+impl Group {
+    /// The answers of the views that read a source, by their numbers.
+    pub(super) async fn answer_feed(
+        &self,
+        feed: &GroupFeed,
+        index: &Arc<SpineIndex>,
+    ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
+        let views: Arc<[ViewJoin]> = feed
+            .views
+            .iter()
+            .map(|&view| self.views[view].clone())
+            .collect();
+        let source = self.needed(&feed.source, &views);
+        let (streams, access) = match &feed.feed {
+            Feed::Numbered(access, _) => {
+                // Those that decide which rows win, and those that windows read.
+                let aggregated = views.iter().flat_map(|view| &view.aggregations);
+                let aggregated = aggregated.filter_map(|request| request.column.as_deref());
+                let columns = columns_of(&source, &feed.keys, aggregated);
+                (access.scan(&self.cx, &columns).await?, Some(access))
+            }
+            other => (other.streams(&self.cx).await?, None),
+        };
+        let Some(schema) = streams.first().map(|stream| stream.schema.clone()) else {
+            return Err(Error::new(
+                &codes::PROVIDER_CONTRACT,
+                "a scan answered no stream",
+            ));
+        };
+        let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
+        let budget = (self.memory_limit / n_workers as u64).saturating_sub(index.memory() as u64);
+        let mut workers = JoinSet::new();
+        for (number, share) in shares(streams, n_workers, access.is_some())
+            .into_iter()
+            .enumerate()
+        {
+            let worker = Worker {
+                cx: self.cx.clone(),
+                reader: RowReader::new(&source, &feed.keys, &schema)?,
+                schema: schema.clone(),
+                views: views.clone(),
+                index: index.clone(),
+                as_known: self.as_known,
+                is_numbered: access.is_some(),
+                budget,
+            };
+            workers.spawn(async move { (number, worker.run(share).await) });
+        }
+        let mut answers: Vec<Option<FeedState>> = (0..n_workers).map(|_| None).collect();
+        while let Some(ended) = workers.join_next().await {
+            let (number, state) =
+                ended.map_err(|e| error::defect(format!("a worker failed: {e}")))?;
+            answers[number] = Some(state?);
+        }
+        // In the workers' order, not in the order in which they ended.
+        let merged = answers.into_iter().flatten().reduce(|mut ours, theirs| {
+            ours.merge(theirs);
+            ours
+        });
+        let Some(state) = merged else {
+            return Err(error::defect("no worker read the source"));
+        };
+        self.finish(feed, &views, state, index, access).await
+    }
+
+    /// The source with the columns alone that these views need of it. Windows do not choose between
+    /// rows, so what decides between them need not be read.
+    fn needed(&self, source: &TimedSource, views: &[ViewJoin]) -> TimedSource {
+        let mut source = source.clone();
+        let chooses = |view: &ViewJoin| {
+            let mut aggregations = view.aggregations.iter();
+            !view.features.is_empty() || aggregations.any(|a| a.function == AggregateFunction::Last)
+        };
+        if !views.iter().any(chooses) {
+            source.tie_breakers.clear();
+            if !self.as_known {
+                source.created_timestamp = None;
+            }
+        }
+        source
+    }
+
+    /// Puts the answers of all views together.
+    async fn finish(
+        &self,
+        feed: &GroupFeed,
+        views: &[ViewJoin],
+        state: FeedState,
+        index: &Arc<SpineIndex>,
+        access: Option<&Arc<dyn RowAccess>>,
+    ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
+        let mut answers: Vec<(usize, Vec<AnswerColumns>)> =
+            feed.views.iter().map(|&view| (view, Vec::new())).collect();
+        if let Some(winners) = state.features {
+            let wanted: Vec<usize> = (0..views.len())
+                .filter(|&number| !views[number].features.is_empty())
+                .collect();
+            let sources: Vec<Vec<u32>> = wanted
+                .iter()
+                .map(|&number| winners.carry(index, views[number].ttl_us))
+                .collect();
+            let (values, own) = match access {
+                Some(access) => {
+                    let columns = feature_columns(views);
+                    self.fetch(access, columns, winners, &sources).await?
+                }
+                None => winners.into_values(),
+            };
+            let values = Arc::new(values);
+            for (number, sources) in wanted.into_iter().zip(sources) {
+                answers[number].1.push(AnswerColumns::Winners {
+                    values: values.clone(),
+                    places: places_of(&sources, &own),
+                    features: views[number].features.clone(),
+                    view: feed.views[number],
+                });
+            }
+        }
+        let mut lasts: Vec<LastWinners> = Vec::new();
+        for last in state.lasts {
+            let windows = last_windows(views, &last.column);
+            let sources = windows
+                .map(|window| last.winners.carry(index, Some(window.window_us - 1)))
+                .collect();
+            let (values, own) = last.winners.into_values();
+            lasts.push((last.column, Arc::new(values), own, sources));
+        }
+        for (_, _, _, sources) in &mut lasts {
+            sources.reverse();
+        }
+        let mut trees = state.trees.into_iter();
+        for (number, view) in views.iter().enumerate() {
+            for request in &view.aggregations {
+                let last = match (&request.column, request.function) {
+                    (Some(name), AggregateFunction::Last) => {
+                        lasts.iter_mut().find(|(column, ..)| column == name)
+                    }
+                    _ => None,
+                };
+                let column = match last {
+                    Some((column, values, own, sources)) => AnswerColumns::Winners {
+                        values: values.clone(),
+                        places: places_of(&sources.pop().unwrap_or_default(), own),
+                        features: vec![FeatureColumn {
+                            column: column.clone(),
+                            output: request.output.clone(),
+                            value_type: request.value_type.clone(),
+                            checked: true,
+                        }],
+                        view: feed.views[number],
+                    },
+                    None => match trees.next() {
+                        Some(tree) => AnswerColumns::Ready(tree.finish(index)?),
+                        None => return Err(error::defect("a window was not computed")),
+                    },
+                };
+                answers[number].1.push(column);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Reads features of the rows that win for any view. Answers them, and the place of each slot's
+    /// own winner.
+    async fn fetch(
+        &self,
+        access: &Arc<dyn RowAccess>,
+        columns: Vec<String>,
+        winners: Winners,
+        sources: &[Vec<u32>],
+    ) -> Result<(Values, Vec<Place>)> {
+        let n_slots = sources.first().map_or(0, Vec::len);
+        let mut is_used = vec![false; n_slots];
+        for &slot in sources.iter().flatten() {
+            if slot != NO_SLOT {
+                is_used[slot as usize] = true;
+            }
+        }
+        let mut used: Vec<(u64, u32)> = (0..n_slots as u32)
+            .filter(|&slot| is_used[slot as usize])
+            .map(|slot| (winners.number(slot), slot))
+            .collect();
+        drop((winners, is_used));
+        used.sort_unstable();
+        let types: Vec<DataType> = columns
+            .iter()
+            .map(|name| column_type(access.schema(), name))
+            .collect::<Result<_>>()?;
+        let n_rows = used.len();
+        let batches = if used.is_empty() {
+            Vec::new()
+        } else {
+            let numbers: UInt64Array = used
+                .iter()
+                .map(|&(number, _)| number)
+                .collect::<Vec<_>>()
+                .into();
+            let streams = access.fetch(&self.cx, &columns, numbers).await?;
+            self.collect(streams).await?
+        };
+        let n_fetched: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if n_fetched != n_rows {
+            return Err(Error::new(
+                &codes::PROVIDER_CONTRACT,
+                format!("{n_rows} rows were asked for by number and {n_fetched} were answered"),
+            ));
+        }
+        let (values, places) = Values::of_rows(columns, types, batches)?;
+        let mut own = vec![NOWHERE; n_slots];
+        for ((_, slot), place) in used.into_iter().zip(places) {
+            own[slot as usize] = place;
+        }
+        Ok((values, own))
+    }
+
+    /// The batches of all streams, in order, some streams at a time.
+    async fn collect(&self, streams: Vec<BatchStream>) -> Result<Vec<RecordBatch>> {
+        let held = Arc::new(AtomicU64::new(0));
+        let limit = self.memory_limit;
+        let reading = streams.into_iter().map(|mut stream| {
+            let (held, cx, views) = (held.clone(), self.cx.clone(), self.views.clone());
+            Spawned(tokio::spawn(async move {
+                let mut batches = Vec::new();
+                while let Some(batch) = stream.batches.next().await {
+                    cx.check()?;
+                    let batch = batch?;
+                    let size = batch.get_array_memory_size() as u64;
+                    if held.fetch_add(size, Ordering::Relaxed) + size > limit {
+                        return Err(over_limit(&views));
+                    }
+                    batches.push(batch);
+                    tokio::task::yield_now().await;
+                }
+                Ok::<_, Error>(batches)
+            }))
+        });
+        let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(reading)
+            .map(Spawned::ended)
+            .buffered(self.resources.n_threads.max(1))
+            .try_collect()
+            .await?;
+        Ok(batches.into_iter().flatten().collect())
+    }
+}
+
+/// A task that ends when nobody waits for it any more.
+pub(super) struct Spawned<T>(pub(super) tokio::task::JoinHandle<Result<T>>);
+
+impl<T> Spawned<T> {
+    pub(super) async fn ended(mut self) -> Result<T> {
+        (&mut self.0)
+            .await
+            .map_err(|e| error::defect(format!("a worker failed: {e}")))?
+    }
+}
+
+impl<T> Drop for Spawned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn shares(streams: Vec<BatchStream>, n_workers: usize, is_numbered: bool) -> Vec<Share> {
+    if is_numbered {
+        let common = Arc::new(Mutex::new(VecDeque::from(streams)));
+        return (0..n_workers)
+            .map(|_| Share::Common(common.clone()))
+            .collect();
+    }
+    let mut shares: Vec<Vec<(usize, BatchStream)>> = (0..n_workers).map(|_| Vec::new()).collect();
+    for (number, stream) in streams.into_iter().enumerate() {
+        shares[number % n_workers].push((number, stream));
+    }
+    shares.into_iter().map(Share::Own).collect()
+}
+
+/// Where the winner of each slot is, from where each slot's own winner is.
+fn places_of(sources: &[u32], own: &[Place]) -> Vec<Place> {
+    sources
+        .iter()
+        .map(|&source| {
+            if source == NO_SLOT {
+                NOWHERE
+            } else {
+                own[source as usize]
+            }
+        })
+        .collect()
+}
+
+/// The columns of all views' features, each once.
+fn feature_columns(views: &[ViewJoin]) -> Vec<String> {
+    let mut columns: Vec<String> = views
+        .iter()
+        .flat_map(|view| view.features.iter().map(|feature| feature.column.clone()))
+        .collect();
+    columns.sort();
+    columns.dedup();
+    columns
+}
+
+fn last_windows<'a>(
+    views: &'a [ViewJoin],
+    column: &'a str,
+) -> impl Iterator<Item = &'a WindowAggregate> {
+    views
+        .iter()
+        .flat_map(|view| &view.aggregations)
+        .filter(move |request| {
+            request.function == AggregateFunction::Last && request.column.as_deref() == Some(column)
+        })
+}
+
+struct Worker {
+    cx: Context,
+    reader: RowReader,
+    schema: SchemaRef,
+    views: Arc<[ViewJoin]>,
+    index: Arc<SpineIndex>,
+    as_known: bool,
+    is_numbered: bool,
+    budget: u64,
+}
+
+impl Worker {
+    async fn run(self, share: Share) -> Result<FeedState> {
+        let mut state = FeedState::new(&self.views, &self.schema, &self.index, self.is_numbered)?;
+        let mut matches = Matches::default();
+        match share {
+            Share::Own(streams) => {
+                let mut batches = Positioned::new(streams);
+                while let Some(next) = batches.next().await {
+                    let (position, batch) = next?;
+                    let numbers = RowNumbers::From(position);
+                    self.read(&mut state, &mut matches, &batch, numbers)?;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Share::Common(streams) => {
+                let next = || {
+                    let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
+                    streams.pop_front()
+                };
+                while let Some(mut stream) = next() {
+                    while let Some(batch) = stream.batches.next().await {
+                        let batch = batch?;
+                        let numbers = RowNumbers::of(&batch)?;
+                        self.read(&mut state, &mut matches, &batch, numbers)?;
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    fn read(
+        &self,
+        state: &mut FeedState,
+        matches: &mut Matches,
+        batch: &RecordBatch,
+        numbers: RowNumbers,
+    ) -> Result<()> {
+        self.cx.check()?;
+        let rows = self.reader.read(batch, numbers)?;
+        let reach_us = self
+            .views
+            .iter()
+            .map(reach)
+            .reduce(|a, b| Some(a?.max(b?)))
+            .flatten();
+        matches.find(&self.index, &rows, self.as_known, reach_us);
+        state.consume(&self.index, matches, &rows, batch)?;
+        if state.memory() as u64 > self.budget && self.index.n_slots() > 0 {
+            return Err(over_limit(&self.views));
+        }
+        Ok(())
+    }
+}
+
+fn over_limit(views: &[ViewJoin]) -> Error {
+    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    Error::new(
+        &codes::MEMORY_LIMIT,
+        format!(
+            "the join of {} does not fit the memory limit",
+            names.join(", ")
+        ),
+    )
+    .help("raise limits.memory in provender.yaml")
+}
+
+impl FeedState {
+    fn new(
+        views: &[ViewJoin],
+        schema: &SchemaRef,
+        index: &SpineIndex,
+        is_numbered: bool,
+    ) -> Result<Self> {
+        let with_ties = views
+            .first()
+            .is_some_and(|view| !view.source.tie_breakers.is_empty());
+        let copied = |columns: Vec<String>| -> Result<Winners> {
+            let types = columns
+                .iter()
+                .map(|name| column_type(schema, name))
+                .collect::<Result<_>>()?;
+            Ok(Winners::copied(index.n_slots(), columns, types, with_ties))
+        };
+        let columns = feature_columns(views);
+        let features = if columns.is_empty() {
+            None
+        } else if is_numbered {
+            Some(Winners::numbered(index.n_slots(), with_ties))
+        } else {
+            Some(copied(columns)?)
+        };
+        let mut lasts: Vec<Last> = Vec::new();
+        let mut trees = Vec::new();
+        for view in views {
+            for request in &view.aggregations {
+                match (&request.column, request.function) {
+                    (Some(column), AggregateFunction::Last) => {
+                        if !lasts.iter().any(|last| last.column == *column) {
+                            lasts.push(Last {
+                                column: column.clone(),
+                                winners: copied(vec![column.clone()])?,
+                            });
+                        }
+                    }
+                    _ => trees.push(WindowTree::new(&view.name, request, schema, index)?),
+                }
+            }
+        }
+        Ok(Self {
+            features,
+            lasts,
+            trees,
+        })
+    }
+
+    fn consume(
+        &mut self,
+        index: &SpineIndex,
+        matches: &Matches,
+        rows: &TimedRows,
+        batch: &RecordBatch,
+    ) -> Result<()> {
+        if let Some(winners) = &mut self.features {
+            winners.offer_all(matches, rows, batch, None)?;
+        }
+        for last in &mut self.lasts {
+            let nulls = column(batch, &last.column)?.logical_nulls();
+            last.winners
+                .offer_all(matches, rows, batch, nulls.as_ref())?;
+        }
+        for tree in &mut self.trees {
+            tree.consume(index, matches, rows, batch)?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> usize {
+        let features = self.features.as_ref().map_or(0, Winners::memory);
+        let lasts: usize = self.lasts.iter().map(|last| last.winners.memory()).sum();
+        let trees: usize = self.trees.iter().map(WindowTree::memory).sum();
+        features + lasts + trees
+    }
+
+    fn merge(&mut self, other: Self) {
+        if let (Some(ours), Some(theirs)) = (&mut self.features, other.features) {
+            ours.merge(theirs);
+        }
+        for (ours, theirs) in self.lasts.iter_mut().zip(other.lasts) {
+            ours.winners.merge(theirs.winners);
+        }
+        for (ours, theirs) in self.trees.iter_mut().zip(other.trees) {
+            ours.merge(&theirs);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray};
+
+use super::*;
+
+fn encoder(types: &[ValueType]) -> KeyEncoder {
+    let keys: Vec<KeyColumn> = types
+        .iter()
+        .enumerate()
+        .map(|(number, value_type)| KeyColumn {
+            spine: format!("k{number}"),
+            column: format!("k{number}"),
+            value_type: value_type.clone(),
+        })
+        .collect();
+    KeyEncoder::new(&keys).unwrap()
+}
+
+/// Rows get one number exactly if their texts are the same, null ones none.
+fn check(types: &[ValueType], columns: &[ArrayRef], texts: &[Option<String>]) {
+    let encoder = encoder(types);
+    let names = ["k0", "k1", "k2"];
+    let keys = encoder
+        .encode(&names[..types.len()], columns, texts.len())
+        .unwrap();
+    let mut table = encoder.table();
+    let mut known: HashMap<String, u32> = HashMap::new();
+    for (row, text) in texts.iter().enumerate() {
+        let number = table.find_or_insert(&keys, row);
+        match text {
+            None => assert_eq!(number, NO_KEY, "row {row}"),
+            Some(text) => {
+                let next = known.len() as u32;
+                assert_eq!(
+                    number,
+                    *known.entry(text.clone()).or_insert(next),
+                    "{text:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(table.len(), known.len());
+    let mut found = Vec::new();
+    table.find_all(&keys, &mut found);
+    for (text, number) in texts.iter().zip(found) {
+        assert_eq!(
+            number,
+            text.as_ref().map_or(NO_KEY, |text| known[text]),
+            "{text:?}"
+        );
+    }
+    let parts = |salt: u64| (0..texts.len()).map(move |row| (salt, row));
+    for (salt, row) in parts(0).chain(parts(7)) {
+        assert_eq!(keys.partition(row, salt, 5).is_none(), texts[row].is_none());
+    }
+}
+
+#[test]
+fn strings_of_any_length_with_zero_bytes_are_told_apart() {
+    let mut values: Vec<Option<String>> = vec![None, Some(String::new())];
+    for length in [1, 2, 14, 15, 16, 17, 40] {
+        for fill in ["\0", "a", "\u{7f}"] {
+            values.push(Some(fill.repeat(length)));
+            values.push(Some(format!("{}\0", fill.repeat(length - 1))));
+        }
+    }
+    values.extend((0..5_000).map(|n| Some(format!("driver-{}", n % 700))));
+    values.push(None);
+    let column: ArrayRef = Arc::new(values.iter().map(Option::as_deref).collect::<StringArray>());
+    check(&[ValueType::String], &[column], &values);
+}
+
+#[test]
+fn negative_and_extreme_numbers_are_told_apart() {
+    let mut values: Vec<Option<i64>> =
+        vec![None, Some(i64::MIN), Some(i64::MAX), Some(0), Some(-1)];
+    values.extend((-3_000..3_000).map(|n| Some(n * 1_000_003)));
+    values.extend((-3_000..3_000).map(|n| Some(n << 40)));
+    let texts: Vec<Option<String>> = values.iter().map(|v| v.map(|v| v.to_string())).collect();
+    let column: ArrayRef = Arc::new(Int64Array::from(values.clone()));
+    check(&[ValueType::Int64], &[column], &texts);
+
+    let narrow: Int32Array = values.iter().map(|v| v.map(|v| v as i32)).collect();
+    let texts: Vec<Option<String>> = narrow.iter().map(|v| v.map(|v| v.to_string())).collect();
+    check(&[ValueType::Int32], &[Arc::new(narrow.clone())], &texts);
+    // A narrower column than declared is the same key.
+    check(&[ValueType::Int64], &[Arc::new(narrow)], &texts);
+}
+
+#[test]
+fn columns_side_by_side_do_not_run_into_each_other() {
+    let words = [
+        "",
+        "a",
+        "ab",
+        "b",
+        "ba",
+        "\0",
+        "a\0",
+        "\0a",
+        "a longer word than fifteen bytes",
+    ];
+    let flags = [None, Some(false), Some(true)];
+    let numbers = [None, Some(-1), Some(0), Some(1), Some(256), Some(i64::MIN)];
+    let (mut text, mut other, mut flag, mut number) = (vec![], vec![], vec![], vec![]);
+    for a in words {
+        for b in words {
+            for f in flags {
+                for n in numbers {
+                    text.push((!a.starts_with("ba")).then_some(a));
+                    other.push(Some(b));
+                    flag.push(f);
+                    number.push(n);
+                }
+            }
+        }
+    }
+    let spelled = |parts: Vec<Option<String>>| -> Option<String> {
+        let parts: Option<Vec<String>> = parts.into_iter().collect();
+        parts.map(|parts| format!("{parts:?}"))
+    };
+    let rows = 0..text.len();
+    let text_of = |row: usize| text[row].map(str::to_owned);
+    let other_of = |row: usize| other[row].map(str::to_owned);
+    let flag_of = |row: usize| flag[row].map(|flag| flag.to_string());
+    let number_of = |row: usize| number[row].map(|number: i64| number.to_string());
+    let texts: ArrayRef = Arc::new(StringArray::from(text.clone()));
+    let others: ArrayRef = Arc::new(StringArray::from(other.clone()));
+    let flags: ArrayRef = Arc::new(BooleanArray::from(flag.clone()));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(number.clone()));
+
+    let expected: Vec<_> = rows
+        .clone()
+        .map(|row| spelled(vec![text_of(row), other_of(row)]))
+        .collect();
+    check(
+        &[ValueType::String, ValueType::String],
+        &[texts.clone(), others],
+        &expected,
+    );
+    let expected: Vec<_> = rows
+        .clone()
+        .map(|row| spelled(vec![text_of(row), number_of(row)]))
+        .collect();
+    check(
+        &[ValueType::String, ValueType::Int64],
+        &[texts, numbers.clone()],
+        &expected,
+    );
+    let expected: Vec<_> = rows
+        .clone()
+        .map(|row| spelled(vec![number_of(row), flag_of(row)]))
+        .collect();
+    check(
+        &[ValueType::Int64, ValueType::Bool],
+        &[numbers.clone(), flags.clone()],
+        &expected,
+    );
+    let expected: Vec<_> = rows
+        .map(|row| spelled(vec![number_of(row), number_of(row), flag_of(row)]))
+        .collect();
+    let types = [ValueType::Int64, ValueType::Int64, ValueType::Bool];
+    check(&types, &[numbers.clone(), numbers, flags], &expected);
+}
+
+#[test]
+fn no_columns_are_one_key() {
+    check(&[], &[], &[Some(String::new()), Some(String::new())]);
+}

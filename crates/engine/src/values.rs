@@ -1,0 +1,168 @@
+//! Values of rows that lie in chunks, gathered in another order.
+
+use arrow_array::builder::UInt32Builder;
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_schema::DataType;
+use arrow_select::concat::concat;
+use arrow_select::interleave::interleave;
+use arrow_select::take::take;
+use provender_core::Result;
+
+use crate::error;
+
+/// A chunk and a row of it, or [`NOWHERE`].
+pub(crate) type Place = (u32, u32);
+/// The place of no row: values are null.
+pub(crate) const NOWHERE: Place = (u32::MAX, 0);
+/// Chunks of more bytes than this are not made one, since offsets of strings have 31 bits.
+const MOST_BYTES: usize = 1 << 30;
+
+/// Some columns of some rows.
+#[derive(Debug)]
+pub(crate) struct Values {
+    pub(crate) columns: Vec<String>,
+    types: Vec<DataType>,
+    /// Per chunk one array for each column.
+    pub(crate) chunks: Vec<Vec<ArrayRef>>,
+}
+
+impl Values {
+    pub(crate) fn new(columns: Vec<String>, types: Vec<DataType>) -> Self {
+        Self {
+            columns,
+            types,
+            chunks: Vec::new(),
+        }
+    }
+
+    /// Rows that were fetched, as one chunk if they are not too large, and the place of each.
+    pub(crate) fn of_rows(
+        columns: Vec<String>,
+        types: Vec<DataType>,
+        batches: Vec<RecordBatch>,
+    ) -> Result<(Self, Vec<Place>)> {
+        let mut values = Self::new(columns, types);
+        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if bytes > MOST_BYTES {
+            let mut places = Vec::with_capacity(n_rows);
+            for (chunk, batch) in batches.into_iter().enumerate() {
+                places.extend((0..batch.num_rows()).map(|row| (chunk as u32, row as u32)));
+                values.chunks.push(batch.columns().to_vec());
+            }
+            return Ok((values, places));
+        }
+        let mut arrays = Vec::with_capacity(values.columns.len());
+        for (number, data_type) in values.types.iter().enumerate() {
+            let parts: Vec<&dyn Array> = batches
+                .iter()
+                .map(|batch| batch.column(number).as_ref())
+                .collect();
+            arrays.push(match parts.as_slice() {
+                [] => new_null_array(data_type, 0),
+                parts => concat(parts).map_err(error::arrow)?,
+            });
+        }
+        values.chunks.push(arrays);
+        Ok((values, (0..n_rows as u32).map(|row| (0, row)).collect()))
+    }
+
+    /// One of the columns that [`Self::gather`] answered.
+    pub(crate) fn value_of<'a>(&self, values: &'a [ArrayRef], name: &str) -> Result<&'a ArrayRef> {
+        values.get(self.column(name)?).ok_or_else(|| lacking(name))
+    }
+
+    fn column(&self, name: &str) -> Result<usize> {
+        let place = self.columns.iter().position(|column| column == name);
+        place.ok_or_else(|| lacking(name))
+    }
+
+    /// Values of all columns at places, null where there is none.
+    pub(crate) fn gather(&self, places: &[Place]) -> Result<Vec<ArrayRef>> {
+        let picked = self.pick(places);
+        (0..self.columns.len())
+            .map(|column| picked.gather(column))
+            .collect()
+    }
+
+    /// Some rows, in the order of their places, of which single columns are then gathered.
+    pub(crate) fn pick(&self, places: &[Place]) -> Picked<'_> {
+        let rows = match self.chunks.len() {
+            1 => PickedRows::OfOne(rows_of(places)),
+            _ => PickedRows::OfMany(
+                places
+                    .iter()
+                    .map(|&place| match place {
+                        NOWHERE => (0, 0),
+                        (chunk, row) => (chunk as usize + 1, row as usize),
+                    })
+                    .collect(),
+            ),
+        };
+        Picked { values: self, rows }
+    }
+}
+
+/// Rows that were picked of [`Values`].
+pub(crate) struct Picked<'a> {
+    values: &'a Values,
+    rows: PickedRows,
+}
+
+enum PickedRows {
+    /// Rows of the only chunk.
+    OfOne(UInt32Array),
+    /// Chunks, counted from one, and rows of these; the first row of chunk zero is null.
+    OfMany(Vec<(usize, usize)>),
+}
+
+impl Picked<'_> {
+    /// The picked rows' values of a column.
+    pub(crate) fn column(&self, name: &str) -> Result<ArrayRef> {
+        self.gather(self.values.column(name)?)
+    }
+
+    fn gather(&self, column: usize) -> Result<ArrayRef> {
+        let mut kept = self
+            .values
+            .chunks
+            .iter()
+            .map(|chunk| chunk[column].as_ref());
+        match &self.rows {
+            PickedRows::OfOne(rows) => match kept.next() {
+                Some(values) => take(values, rows, None).map_err(error::arrow),
+                None => Err(error::defect("rows were picked of no chunk")),
+            },
+            PickedRows::OfMany(indices) => {
+                let null = new_null_array(&self.values.types[column], 1);
+                let arrays: Vec<&dyn Array> = std::iter::once(null.as_ref()).chain(kept).collect();
+                interleave(&arrays, indices).map_err(error::arrow)
+            }
+        }
+    }
+}
+
+fn lacking(name: &str) -> provender_core::Error {
+    error::defect(format!(
+        "column {name:?} was not kept with the winning rows"
+    ))
+}
+
+/// Rows of the only chunk.
+fn rows_of(places: &[Place]) -> UInt32Array {
+    if !places.contains(&NOWHERE) {
+        return places
+            .iter()
+            .map(|&(_, row)| row)
+            .collect::<Vec<_>>()
+            .into();
+    }
+    let mut rows = UInt32Builder::with_capacity(places.len());
+    for &place in places {
+        match place {
+            NOWHERE => rows.append_null(),
+            (_, row) => rows.append_value(row),
+        }
+    }
+    rows.finish()
+}

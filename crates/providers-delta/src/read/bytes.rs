@@ -1,0 +1,152 @@
+//! Bytes of files: from this machine by position, from object stores by ranges.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
+use object_store::ObjectStore;
+use object_store::path::Path as ObjectPath;
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
+
+/// Where a file lies.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    Local(PathBuf),
+    Object(Arc<dyn ObjectStore>, ObjectPath),
+}
+
+/// A file that stays the same one, whatever happens to its name.
+#[derive(Clone, Debug)]
+pub(super) enum Handle {
+    Local(Arc<File>, PathBuf),
+    Object(Arc<dyn ObjectStore>, ObjectPath),
+}
+
+/// Parts of a file in memory.
+#[derive(Debug)]
+pub(super) struct Parts {
+    size: u64,
+    /// Ascending by their first byte, and apart from each other.
+    parts: Vec<(u64, Bytes)>,
+}
+
+impl Origin {
+    pub(super) fn open(self) -> io::Result<Handle> {
+        Ok(match self {
+            Self::Local(path) => Handle::Local(Arc::new(File::open(&path)?), path),
+            Self::Object(store, path) => Handle::Object(store, path),
+        })
+    }
+}
+
+impl Handle {
+    /// Reads ranges, which ascend and do not overlap.
+    pub(super) async fn read(&self, size: u64, ranges: Vec<Range<u64>>) -> io::Result<Parts> {
+        let bytes = match self {
+            Self::Local(file, path) => match reopened(file, path) {
+                Some(mut own) => ranges
+                    .iter()
+                    .map(|range| read_own(&mut own, range))
+                    .collect::<io::Result<Vec<Bytes>>>()?,
+                None => ranges
+                    .iter()
+                    .map(|range| read_at(file, range))
+                    .collect::<io::Result<Vec<Bytes>>>()?,
+            },
+            Self::Object(store, path) => store.get_ranges(path, &ranges).await?,
+        };
+        let parts = ranges.into_iter().map(|range| range.start).zip(bytes);
+        Ok(Parts {
+            size,
+            parts: parts.collect(),
+        })
+    }
+}
+
+/// The same file with a position of its own; `None` if its name stands for another one by now.
+#[cfg(unix)]
+fn reopened(file: &File, path: &Path) -> Option<File> {
+    use std::os::unix::fs::MetadataExt;
+
+    let own = File::open(path).ok()?;
+    let (held, found) = (file.metadata().ok()?, own.metadata().ok()?);
+    (held.dev() == found.dev() && held.ino() == found.ino()).then_some(own)
+}
+
+#[cfg(not(unix))]
+fn reopened(_: &File, _: &Path) -> Option<File> {
+    None
+}
+
+/// Reads into memory that nobody clears first, which reading by position cannot.
+fn read_own(file: &mut File, range: &Range<u64>) -> io::Result<Bytes> {
+    let n_bytes = range.end - range.start;
+    let mut bytes = Vec::with_capacity(n_bytes as usize);
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(n_bytes).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < n_bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes.into())
+}
+
+fn read_at(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        let position = range.start + done as u64;
+        #[cfg(unix)]
+        let n = std::os::unix::fs::FileExt::read_at(file, &mut bytes[done..], position)?;
+        #[cfg(windows)]
+        let n = std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], position)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        done += n;
+    }
+    Ok(bytes.into())
+}
+
+impl Length for Parts {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Parts {
+    /// The bytes that are there from `start` on.
+    fn from(&self, start: u64) -> ParquetResult<Bytes> {
+        let after = self.parts.partition_point(|(first, _)| *first <= start);
+        let part = after.checked_sub(1).and_then(|at| self.parts.get(at));
+        part.and_then(|(first, bytes)| {
+            let skipped = (start - first) as usize;
+            (skipped <= bytes.len()).then(|| bytes.slice(skipped..))
+        })
+        .ok_or_else(|| missing(start))
+    }
+}
+
+fn missing(start: u64) -> ParquetError {
+    ParquetError::General(format!("byte {start} of the file was not read"))
+}
+
+impl ChunkReader for Parts {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.from(start)?;
+        if bytes.len() < length {
+            return Err(missing(start + bytes.len() as u64));
+        }
+        Ok(bytes.slice(..length))
+    }
+}

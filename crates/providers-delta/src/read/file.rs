@@ -1,0 +1,363 @@
+//! One Parquet file: its footer, what of it is read, and how a row group becomes batches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
+};
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use provender_core::Result;
+
+use super::bytes::{Handle, Origin};
+use super::{Ranges, prune, unreadable};
+use crate::convert::convert;
+
+/// The end of a file that is read first, in the hope that the footer and the page index lie in it.
+const TAIL_BYTES: u64 = 1 << 16;
+
+/// A file that is known by its place and size alone.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) origin: Origin,
+    pub(super) size: u64,
+}
+
+/// A file whose footer was read.
+#[derive(Debug)]
+pub(super) struct DataFile {
+    pub(super) name: String,
+    handle: Handle,
+    size: u64,
+    metadata: ArrowReaderMetadata,
+    /// The row groups that are read.
+    pub(super) groups: Vec<Group>,
+    /// Rows of the whole file.
+    pub(super) n_rows: u64,
+}
+
+/// A row group, and what of it may lie in the ranges.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) number: usize,
+    /// Its first row in the file.
+    pub(super) first_row: u64,
+    pub(super) n_rows: usize,
+    /// Rows that are read; `None` is all of them.
+    pub(super) selected: Option<Vec<Range<usize>>>,
+}
+
+/// Which rows of a row group are read.
+pub(super) enum Wanted<'a> {
+    All,
+    /// Ascending ranges.
+    Ranges(&'a [Range<usize>]),
+    /// Ascending rows.
+    Rows(&'a [usize]),
+}
+
+impl Listed {
+    /// Reads the footer, and the page index if there is one.
+    ///
+    /// # Errors
+    /// `P504` for a file that is not Parquet or cannot be read.
+    pub(super) async fn open(self, is_delta: bool, ranges: &Ranges) -> Result<Option<DataFile>> {
+        let Self { name, origin, size } = self;
+        let handle = origin.open().map_err(|error| unreadable(&name, error))?;
+        // Delta tables say themselves what their columns are.
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(is_delta)
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        let metadata = footer(&handle, size, &name).await?;
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)
+            .map_err(|error| unreadable(&name, error))?;
+        let is_known = metadata
+            .parquet_schema()
+            .columns()
+            .iter()
+            .all(|column| column.physical_type() != PhysicalType::INT96);
+        if !is_known {
+            return Ok(None);
+        }
+        let mut groups = Vec::new();
+        let mut first_row = 0;
+        for (number, group) in metadata.metadata().row_groups().iter().enumerate() {
+            let n_rows = usize::try_from(group.num_rows()).unwrap_or_default();
+            if let Some(selected) = prune::rows_inside(&metadata, number, n_rows, ranges) {
+                groups.push(Group {
+                    number,
+                    first_row,
+                    n_rows,
+                    selected,
+                });
+            }
+            first_row += n_rows as u64;
+        }
+        Ok(Some(DataFile {
+            name,
+            handle,
+            size,
+            metadata,
+            groups,
+            n_rows: first_row,
+        }))
+    }
+}
+
+/// Reads the footer from the end of a file, and more of it if it is long.
+async fn footer(
+    handle: &Handle,
+    size: u64,
+    name: &str,
+) -> Result<parquet::file::metadata::ParquetMetaData> {
+    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let mut tail_bytes = TAIL_BYTES.min(size);
+    loop {
+        let start = size - tail_bytes;
+        let parts = handle
+            .read(size, std::iter::once(start..size).collect())
+            .await
+            .map_err(|error| unreadable(name, error))?;
+        let tail =
+            parquet::file::reader::ChunkReader::get_bytes(&parts, start, tail_bytes as usize)
+                .map_err(|error| unreadable(name, error))?;
+        match reader.try_parse_sized(&tail, size) {
+            Ok(()) => return reader.finish().map_err(|error| unreadable(name, error)),
+            Err(parquet::errors::ParquetError::NeedMoreData(needed))
+                if needed as u64 > tail_bytes && needed as u64 <= size =>
+            {
+                tail_bytes = needed as u64;
+            }
+            Err(error) => return Err(unreadable(name, error)),
+        }
+    }
+}
+
+impl DataFile {
+    /// The file's own columns.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+
+    /// Whether each column can be found by its exact name, or is plainly absent.
+    pub(super) fn can_answer(&self, schema: &Schema) -> bool {
+        schema.fields().iter().all(|field| {
+            let own = self.schema().fields().iter();
+            let lower = field.name().to_lowercase();
+            let alike: Vec<_> = own
+                .filter(|own| own.name().to_lowercase() == lower)
+                .collect();
+            match alike.as_slice() {
+                [] => true,
+                [one] => one.name() == field.name(),
+                _ => false,
+            }
+        })
+    }
+
+    /// Reads columns of a row group; see [`GroupBatches`].
+    ///
+    /// # Errors
+    /// `P504` if the file cannot be read.
+    pub(super) async fn read(
+        &self,
+        group: &Group,
+        schema: &SchemaRef,
+        wanted: Wanted<'_>,
+        batch_rows: usize,
+    ) -> Result<GroupBatches> {
+        let roots: Vec<usize> = schema
+            .fields()
+            .iter()
+            .filter_map(|field| self.schema().index_of(field.name()).ok())
+            .collect();
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
+        let selection = wanted.selection(group.n_rows);
+        let (ranges, is_sparse) = self.byte_ranges(group, &mask, selection.as_ref());
+        let failed = |error| unreadable(&self.name, error);
+        let parts = self
+            .handle
+            .read(self.size, ranges)
+            .await
+            .map_err(|error| unreadable(&self.name, error))?;
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(parts, self.metadata.clone())
+                .with_row_groups(vec![group.number])
+                .with_projection(mask)
+                .with_batch_size(batch_rows);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+            if is_sparse {
+                // Pages between selected rows are not there.
+                builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+            }
+        }
+        Ok(GroupBatches {
+            name: self.name.clone(),
+            reader: builder.build().map_err(failed)?,
+            schema: schema.clone(),
+        })
+    }
+
+    /// The bytes that selected rows of a row group's columns lie in, and whether that leaves some of
+    /// these columns' pages out.
+    fn byte_ranges(
+        &self,
+        group: &Group,
+        mask: &ProjectionMask,
+        selection: Option<&RowSelection>,
+    ) -> (Vec<Range<u64>>, bool) {
+        let metadata = self.metadata.metadata();
+        let row_group = metadata.row_group(group.number);
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let mut is_sparse = false;
+        for leaf in 0..row_group.num_columns() {
+            if !mask.leaf_included(leaf) {
+                continue;
+            }
+            let (start, length) = row_group.column(leaf).byte_range();
+            let whole = start..start + length;
+            let pages = metadata
+                .offset_index()
+                .and_then(|index| index.get(group.number)?.get(leaf))
+                .map(|index| index.page_locations())
+                .filter(|pages| !pages.is_empty());
+            match (pages, selection) {
+                (Some(pages), Some(selection)) => {
+                    let needed = selection.scan_ranges(pages);
+                    is_sparse |= needed.len() < pages.len();
+                    // The dictionary lies in front of the first page.
+                    let first = u64::try_from(pages[0].offset).unwrap_or(start);
+                    if first > start {
+                        ranges.push(start..first);
+                    }
+                    ranges.extend(needed);
+                }
+                _ => ranges.push(whole),
+            }
+        }
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup();
+        let mut apart: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match apart.last_mut() {
+                Some(last) if range.start <= last.end && is_sparse => {
+                    last.end = last.end.max(range.end);
+                }
+                _ => apart.push(range),
+            }
+        }
+        (apart, is_sparse)
+    }
+}
+
+impl Wanted<'_> {
+    fn selection(&self, n_rows: usize) -> Option<RowSelection> {
+        match self {
+            Self::All => None,
+            Self::Ranges(ranges) => Some(RowSelection::from_consecutive_ranges(
+                ranges.iter().cloned(),
+                n_rows,
+            )),
+            Self::Rows(rows) if rows.len() == n_rows => None,
+            Self::Rows(rows) => Some(RowSelection::from_consecutive_ranges(
+                rows.iter().map(|&row| row..row + 1),
+                n_rows,
+            )),
+        }
+    }
+}
+
+/// The batches of a row group: columns in the asked order and types, null where the file lacks one.
+pub(super) struct GroupBatches {
+    name: String,
+    reader: ParquetRecordBatchReader,
+    schema: SchemaRef,
+}
+
+impl GroupBatches {
+    /// The next batch, under `schema` if that has a column more than was asked for: there go the
+    /// numbers of its rows.
+    pub(super) fn next(&mut self, numbers: Option<&mut Numbers>) -> Option<Result<RecordBatch>> {
+        let batch = self.reader.next()?;
+        Some(self.answered(batch, numbers))
+    }
+
+    fn answered(
+        &self,
+        batch: Result<RecordBatch, arrow_schema::ArrowError>,
+        numbers: Option<&mut Numbers>,
+    ) -> Result<RecordBatch> {
+        let batch = batch.map_err(|error| unreadable(&self.name, error))?;
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len() + 1);
+        for field in self.schema.fields() {
+            columns.push(match batch.column_by_name(field.name()) {
+                Some(column) => convert(field.name(), column, field.data_type())?,
+                None => new_null_array(field.data_type(), batch.num_rows()),
+            });
+        }
+        let schema = match numbers {
+            None => self.schema.clone(),
+            Some(numbers) => {
+                columns.push(Arc::new(numbers.take(batch.num_rows())));
+                numbers.schema.clone()
+            }
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(schema, columns, &options)
+            .map_err(|error| unreadable(&self.name, error))
+    }
+}
+
+/// The numbers of a row group's rows that are read.
+pub(super) struct Numbers {
+    /// The schema of batches with numbers.
+    schema: SchemaRef,
+    /// Ranges that are left, in order.
+    left: std::vec::IntoIter<Range<u64>>,
+    current: Range<u64>,
+}
+
+impl Numbers {
+    /// `first` is the number of the row group's first row.
+    pub(super) fn new(schema: SchemaRef, group: &Group, first: u64) -> Self {
+        let all = 0..group.n_rows;
+        let ranges: Vec<Range<u64>> = group
+            .selected
+            .as_deref()
+            .unwrap_or(std::slice::from_ref(&all))
+            .iter()
+            .map(|range| first + range.start as u64..first + range.end as u64)
+            .collect();
+        Self {
+            schema,
+            left: ranges.into_iter(),
+            current: 0..0,
+        }
+    }
+
+    fn take(&mut self, n_rows: usize) -> UInt64Array {
+        let mut numbers = Vec::with_capacity(n_rows);
+        while numbers.len() < n_rows {
+            if self.current.is_empty() {
+                match self.left.next() {
+                    Some(range) => self.current = range,
+                    None => break,
+                }
+            }
+            let n = (n_rows - numbers.len()).min((self.current.end - self.current.start) as usize);
+            numbers.extend(self.current.start..self.current.start + n as u64);
+            self.current.start += n as u64;
+        }
+        numbers.into()
+    }
+}
+
+/// The type of the column of numbers.
+pub(super) const NUMBER_TYPE: DataType = DataType::UInt64;

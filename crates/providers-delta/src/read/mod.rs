@@ -1,0 +1,184 @@
+//! Reading Parquet files without a query engine in between: rows by number, for joins that read the
+//! columns that decide first and the others of few rows later.
+//!
+//! Decides which tables can be read so (plain ones: no filter, no query, no partitions, no mapped
+//! columns, no deletion vectors), which files, row groups and pages a range of time leaves, and in
+//! which pieces the rest is read. Whatever it declines is read through plans (`scan.rs`). It knows
+//! nothing of joins.
+
+mod bytes;
+mod file;
+mod prune;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{Schema, SchemaRef};
+use deltalake::DeltaTable;
+use futures::{StreamExt, TryStreamExt};
+use provender_core::model::SourceVersion;
+use provender_core::provider::RowAccess;
+use provender_core::request::{ColumnRange, Scan};
+use provender_core::{Context, Error, Result, codes};
+use provender_engine::sql::storage_error;
+
+use self::bytes::Origin;
+use self::file::{DataFile, Listed};
+use self::rows::FileRows;
+use crate::error::OnTable;
+use crate::schema::answered;
+
+/// How many files' footers are read at a time.
+const FOOTERS_AT_ONCE: usize = 16;
+
+/// A Delta table at its loaded state; `None` if its files alone do not say what its rows are.
+pub(crate) async fn delta_table(
+    cx: &Context,
+    name: &str,
+    table: &DeltaTable,
+    scan: &Scan,
+) -> Result<Option<Arc<dyn RowAccess>>> {
+    let state = table.snapshot().on_table(name, "cannot be read")?;
+    let settings = state.metadata().configuration();
+    let is_mapped = settings
+        .get("delta.columnMapping.mode")
+        .is_some_and(|mode| mode != "none");
+    if is_mapped || !state.metadata().partition_columns().is_empty() {
+        return Ok(None);
+    }
+    let statistics = state.add_actions_table(true).ok();
+    let root = table.table_url().to_file_path().ok();
+    let store = table.log_store().object_store(None);
+    let mut files = Vec::new();
+    for (number, view) in state.log_data().iter().enumerate() {
+        let path = view.path();
+        if view.deletion_vector_descriptor().is_some() || path.contains("://") {
+            return Ok(None);
+        }
+        let known = statistics
+            .as_ref()
+            .filter(|table| is_row_of(table, number, &path));
+        if known.is_some_and(|table| prune::is_outside(table, number, &scan.ranges)) {
+            continue;
+        }
+        let local = root.as_ref().map(|root| root.join(path.as_ref()));
+        let origin = match local.filter(|path| path.is_file()) {
+            Some(path) => Origin::Local(path),
+            None => Origin::Object(store.clone(), view.object_store_path()),
+        };
+        files.push(Listed {
+            name: path.to_string(),
+            origin,
+            size: u64::try_from(view.size()).unwrap_or_default(),
+        });
+    }
+    // Rows are numbered by file, so the files' order must be the same on every run.
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let schema = answered(&state.snapshot().arrow_schema());
+    open(cx, name, files, Some(schema), scan).await
+}
+
+/// One Parquet file of this machine; `None` if its rows cannot be read one by one.
+pub(crate) async fn parquet_file(
+    cx: &Context,
+    name: &str,
+    path: &Path,
+    scan: &Scan,
+) -> Result<Option<Arc<dyn RowAccess>>> {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return Ok(None);
+    };
+    let file = Listed {
+        name: name.to_owned(),
+        origin: Origin::Local(path.to_owned()),
+        size: metadata.len(),
+    };
+    open(cx, name, vec![file], None, scan).await
+}
+
+/// Whether a scan asks for rows of a table as they lie there.
+pub(crate) fn is_plain(scan: &Scan) -> bool {
+    scan.source.filter.is_none()
+        && scan.columns.is_some()
+        && !matches!(scan.source.version, Some(SourceVersion::Token(_)))
+}
+
+/// Whether row `number` of a table of files is about the file of this path.
+fn is_row_of(table: &RecordBatch, number: usize, path: &str) -> bool {
+    let paths = table.column_by_name("path");
+    let paths = paths.and_then(|paths| paths.as_string_opt::<i32>());
+    paths.is_some_and(|paths| number < paths.len() && paths.value(number) == path)
+}
+
+/// Reads the footers, and what they leave of the ranges. Without a `schema` it is that of the files.
+async fn open(
+    cx: &Context,
+    name: &str,
+    files: Vec<Listed>,
+    schema: Option<SchemaRef>,
+    scan: &Scan,
+) -> Result<Option<Arc<dyn RowAccess>>> {
+    let is_delta = schema.is_some();
+    cx.check()?;
+    let opening: Vec<_> = files
+        .into_iter()
+        .map(|file| file.open(is_delta, &scan.ranges))
+        .collect();
+    let opened: Vec<Option<DataFile>> = futures::stream::iter(opening)
+        .buffered(FOOTERS_AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(|error: Error| error.context("table", name.to_owned()))?;
+    let Some(opened) = opened.into_iter().collect::<Option<Vec<DataFile>>>() else {
+        return Ok(None);
+    };
+    let whole = match (schema, opened.first()) {
+        (Some(schema), _) => schema,
+        (None, Some(first)) => answered(first.schema()),
+        (None, None) => return Ok(None),
+    };
+    let Some(schema) = asked(&whole, scan.columns.as_deref().unwrap_or_default()) else {
+        return Ok(None);
+    };
+    if !opened.iter().all(|file| file.can_answer(&schema)) {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(FileRows::new(name, schema, opened))))
+}
+
+/// The asked columns by their exact names; `None` if one is spelled otherwise or is not unique, which
+/// plans sort out.
+fn asked(schema: &Schema, columns: &[String]) -> Option<SchemaRef> {
+    let fields = columns.iter().map(|name| {
+        let mut same = schema.fields().iter().filter(|field| field.name() == name);
+        match (same.next(), same.next()) {
+            (Some(field), None) => Some(field.clone()),
+            _ => None,
+        }
+    });
+    Some(Arc::new(Schema::new(fields.collect::<Option<Vec<_>>>()?)))
+}
+
+/// What a failure to read a file means.
+fn unreadable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let what = format!("the file {name:?} cannot be read");
+    let mapped = match storage_error(&error) {
+        Some(known) => {
+            let code = codes::find(known.code()).unwrap_or(&codes::IO);
+            Error::new(code, format!("{what}: {}", known.message()))
+        }
+        None => Error::new(&codes::OFFLINE_DATA, format!("{what}: {error}")),
+    };
+    mapped
+        .help("check whether the file is there and whole; one that was removed since its table was opened reads so")
+        .context("file", name)
+        .source(error)
+}
+
+/// Ranges of the columns that a file has.
+pub(crate) type Ranges = [ColumnRange];

@@ -1,0 +1,138 @@
+//! What ranges of time leave of a file, by what it says of itself: its statistics in the table's log,
+//! those of its row groups, and those of its pages. Whatever says nothing is read.
+
+use std::ops::Range;
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use provender_core::request::ColumnRange;
+use provender_core::time::{is_time_type, to_instants};
+
+use super::Ranges;
+
+/// Times in a table's log may have been cut to milliseconds.
+const CUT_US: i64 = 999;
+
+/// Whether all rows of a file lie outside of a range, by the log's statistics: row `number` of a
+/// table with the columns `min.NAME` and `max.NAME`.
+pub(super) fn is_outside(files: &RecordBatch, number: usize, ranges: &Ranges) -> bool {
+    ranges.iter().any(|range| {
+        let bound = |which: &str| {
+            let column = files.column_by_name(&format!("{which}.{}", range.column))?;
+            instant(&column.slice(number, 1), 0)
+        };
+        misses(
+            range,
+            bound("min"),
+            bound("max").map(|max| max.saturating_add(CUT_US)),
+        )
+    })
+}
+
+/// Whether values between two bounds, as far as these are known, all lie outside of a range.
+fn misses(range: &ColumnRange, min: Option<i64>, max: Option<i64>) -> bool {
+    let is_later = min
+        .zip(range.max_us)
+        .is_some_and(|(min, limit)| min > limit);
+    let is_earlier = max
+        .zip(range.min_us)
+        .is_some_and(|(max, limit)| max < limit);
+    is_later || is_earlier
+}
+
+fn instant(column: &ArrayRef, row: usize) -> Option<i64> {
+    if !is_time_type(column.data_type()) || row >= column.len() {
+        return None;
+    }
+    let instants = to_instants(&column.slice(row, 1)).ok()?;
+    instants.is_valid(0).then(|| instants.value(0))
+}
+
+/// What ranges leave of a row group: nothing (`None`), all (`Some(None)`), or some of its rows.
+pub(super) fn rows_inside(
+    metadata: &ArrowReaderMetadata,
+    group: usize,
+    n_rows: usize,
+    ranges: &Ranges,
+) -> Option<Option<Vec<Range<usize>>>> {
+    let mut inside: Vec<Range<usize>> = std::iter::once(0..n_rows).collect();
+    for range in ranges {
+        let converter = StatisticsConverter::try_new(
+            &range.column,
+            metadata.schema(),
+            metadata.parquet_schema(),
+        );
+        let Ok(converter) = converter else { continue };
+        let groups = [metadata.metadata().row_group(group)];
+        let min = converter.row_group_mins(groups).ok();
+        let max = converter.row_group_maxes(groups).ok();
+        let bound = |values: Option<ArrayRef>| values.and_then(|values| instant(&values, 0));
+        if misses(range, bound(min), bound(max)) {
+            return None;
+        }
+        if let Some(pages) = pages_inside(metadata, &converter, group, n_rows, range) {
+            inside = common(&inside, &pages);
+        }
+    }
+    let n_inside: usize = inside.iter().map(ExactSizeIterator::len).sum();
+    match n_inside {
+        0 => None,
+        n if n == n_rows => Some(None),
+        _ => Some(Some(inside)),
+    }
+}
+
+/// The rows of the pages that a range leaves of a column; `None` without a page index.
+fn pages_inside(
+    metadata: &ArrowReaderMetadata,
+    converter: &StatisticsConverter<'_>,
+    group: usize,
+    n_rows: usize,
+    range: &ColumnRange,
+) -> Option<Vec<Range<usize>>> {
+    let leaf = converter.parquet_column_index()?;
+    let all = metadata.metadata();
+    let (columns, offsets) = (all.column_index()?, all.offset_index()?);
+    columns.get(group)?.get(leaf)?;
+    let pages = offsets.get(group)?.get(leaf)?.page_locations();
+    let mins = converter.data_page_mins(columns, offsets, [&group]).ok()?;
+    let maxes = converter.data_page_maxes(columns, offsets, [&group]).ok()?;
+    if mins.len() != pages.len() || maxes.len() != pages.len() {
+        return None;
+    }
+    let mut inside: Vec<Range<usize>> = Vec::new();
+    for (page, location) in pages.iter().enumerate() {
+        if misses(range, instant(&mins, page), instant(&maxes, page)) {
+            continue;
+        }
+        let start = usize::try_from(location.first_row_index).ok()?;
+        let end = match pages.get(page + 1) {
+            Some(next) => usize::try_from(next.first_row_index).ok()?,
+            None => n_rows,
+        };
+        match inside.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => inside.push(start..end),
+        }
+    }
+    Some(inside)
+}
+
+/// What two ascending lists of ranges share.
+fn common(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut shared = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        let (start, end) = (x.start.max(y.start), x.end.min(y.end));
+        if start < end {
+            shared.push(start..end);
+        }
+        if x.end <= y.end {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    shared
+}
