@@ -13,8 +13,9 @@ need python3 python3
 need_rust
 say "building with profile $profile (for release, the first time on a machine this takes half an hour)"
 built="$(
-  cargo build --locked --quiet --profile "$profile" -p provender-cli --bin provender -p provender-tests --bench flight \
-    --message-format json | python3 "$bench/built.py" provender flight
+  # The floor is as much optimised as the server is, in a development build too.
+  cargo build --locked --quiet --profile "$profile" --config profile.dev.package.provender-tests.opt-level=3 \
+    -p provender-cli --bin provender -p provender-tests --bench flight --message-format json | python3 "$bench/built.py" provender flight
 )"
 { read -r binary && read -r program; } <<<"$built"
 

@@ -27,6 +27,16 @@ pub(crate) async fn run<T: Send + 'static>(
     }
 }
 
+/// Runs work that blocks and that nobody waits for, on a thread of the runtime; outside of one it is done
+/// here and now.
+pub(crate) fn beside(work: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        // The task goes on without its handle.
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}
+
 /// Resolves with the error once the call is cancelled or its deadline has passed.
 async fn stopped(cx: &Context) -> Error {
     let cancelled = pin!(cx.cancelled());

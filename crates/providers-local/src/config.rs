@@ -20,8 +20,14 @@ pub struct LocalConfig {
     /// The bytes that the rows of one version of a view may take, as a number or as text such as
     /// `64GiB`, at least 1 MiB. It is address space, not memory and not disk. Default: 256 GiB, or
     /// less where the system does not grant so much.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "map_size")]
     pub map_size: Option<u64>,
+    /// The memory that copies of rows may take together, in bytes or as text such as `64MiB`; `0` makes
+    /// none. A view that fits, is read a lot and was not written for a second is copied, and a read of
+    /// many keys then takes a fraction of the time. Default: 64 MiB, or a sixteenth of `limits.memory`
+    /// if that is less.
+    #[serde(deserialize_with = "cache_size")]
+    pub cache_size: Option<u64>,
 }
 
 impl Default for LocalConfig {
@@ -29,6 +35,7 @@ impl Default for LocalConfig {
         Self {
             path: PathBuf::from(".provender/online"),
             map_size: None,
+            cache_size: None,
         }
     }
 }
@@ -47,56 +54,83 @@ pub(crate) fn options_schema() -> serde_json::Value {
                 "type": ["string", "integer"],
                 "default": "256GiB",
                 "description": "What the rows of one version of a view may grow to, such as 64GiB, at least 1MiB. Address space, not memory and not disk."
+            },
+            "cache_size": {
+                "type": ["string", "integer"],
+                "default": "64MiB",
+                "description": "Memory for copies of the rows of views that are read a lot and seldom written; 0 makes none."
             }
         }
     })
 }
 
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    deserializer.deserialize_any(Size).map(Some)
+fn map_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let size = Size {
+        option: "map_size",
+        least: MIN_MAP_SIZE,
+        least_text: "it must be at least 1MiB",
+    };
+    deserializer.deserialize_any(size).map(Some)
 }
 
-struct Size;
+fn cache_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let size = Size {
+        option: "cache_size",
+        least: 0,
+        least_text: "it must not be negative",
+    };
+    deserializer.deserialize_any(size).map(Some)
+}
+
+/// How many bytes something may take.
+struct Size {
+    option: &'static str,
+    least: u64,
+    least_text: &'static str,
+}
+
+impl Size {
+    fn checked(&self, bytes: u64) -> Result<u64, &'static str> {
+        if bytes < self.least {
+            return Err(self.least_text);
+        }
+        // More than what processors address would overflow the arithmetic on page numbers.
+        if bytes > 1 << 46 {
+            return Err("it must be at most 64TiB");
+        }
+        Ok(bytes)
+    }
+}
 
 impl Visitor<'_> for Size {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("map_size as a number of bytes, or as text such as 64GiB")
+        let option = self.option;
+        write!(f, "{option} as a number of bytes, or as text such as 64GiB")
     }
 
     fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<u64, E> {
-        checked(bytes).map_err(|why| E::custom(format!("map_size is {bytes}: {why}")))
+        let option = self.option;
+        self.checked(bytes)
+            .map_err(|why| E::custom(format!("{option} is {bytes}: {why}")))
     }
 
     fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<u64, E> {
-        Err(E::custom(format!(
-            "map_size is {bytes}: it must be at least 1MiB"
-        )))
+        let (option, why) = (self.option, self.least_text);
+        Err(E::custom(format!("{option} is {bytes}: {why}")))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
-        parse(text).map_err(|why| {
-            E::custom(format!(
-                "map_size is {text:?}: {why}; write a whole number and a unit, such as 64GiB"
-            ))
-        })
+        let option = self.option;
+        parse_size(text)
+            .and_then(|bytes| self.checked(bytes))
+            .map_err(|why| {
+                E::custom(format!(
+                    "{option} is {text:?}: {why}; write a whole number and a unit, such as 64GiB"
+                ))
+            })
     }
-}
-
-fn checked(bytes: u64) -> Result<u64, &'static str> {
-    if bytes < MIN_MAP_SIZE {
-        return Err("it must be at least 1MiB");
-    }
-    // More than what processors address would overflow the arithmetic on page numbers.
-    if bytes > 1 << 46 {
-        return Err("it must be at most 64TiB");
-    }
-    Ok(bytes)
-}
-
-fn parse(text: &str) -> Result<u64, &'static str> {
-    checked(parse_size(text)?)
 }
 
 #[cfg(test)]
@@ -141,5 +175,22 @@ mod tests {
             let error = read(serde_json::json!({ "map_size": value })).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn cache_size_may_be_nothing() {
+        for (value, bytes) in [
+            (serde_json::json!("64MiB"), 64 << 20),
+            (serde_json::json!(0), 0),
+            (serde_json::json!(1_000), 1_000),
+        ] {
+            let config = read(serde_json::json!({ "cache_size": value })).unwrap();
+            assert_eq!(config.cache_size, Some(bytes));
+        }
+        let error = read(serde_json::json!({"cache_size": -1})).unwrap_err();
+        assert!(
+            error.contains("cache_size is -1: it must not be negative"),
+            "{error}"
+        );
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use provender_core::Error;
 
 use crate::check::{self, Extent, Fault, Head};
 use crate::error::{Failure, damaged, io_error, lmdb_failure, other_format, read_only};
+use crate::resident::{Budget, Resident};
 
 /// LMDB's data file in a generation's folder.
 pub(crate) const DATA_FILE: &str = "data.mdb";
@@ -90,6 +92,7 @@ pub(crate) struct Environment {
     read_only: Option<String>,
     /// The last transaction that saw [`State::Live`]: what it sees does not change.
     live_at: AtomicUsize,
+    pub(crate) resident: Resident,
 }
 
 impl std::fmt::Debug for Environment {
@@ -106,6 +109,7 @@ impl Environment {
         folder: &Path,
         generation: u32,
         map_size: Option<u64>,
+        budget: &Arc<Budget>,
     ) -> Result<Opened, Error> {
         let data = folder.join(DATA_FILE);
         let head = match check::head(&data) {
@@ -136,6 +140,7 @@ impl Environment {
             generation,
             read_only,
             live_at: AtomicUsize::new(usize::MAX),
+            resident: Resident::new(budget.clone()),
         };
         environment.check_format()?;
         Ok(Opened::Environment(environment))
@@ -285,6 +290,11 @@ impl Environment {
         let all = self.env.info().last_page_number + 1;
         let used = used + usize::try_from(crate::pages::N_METAS).unwrap_or(0);
         Ok((all as u64, all.saturating_sub(used) as u64))
+    }
+
+    /// How many rows there are, and the pages that they take.
+    pub(crate) fn rows_stat(&self, txn: &RoTxn<'_>) -> Result<heed::DatabaseStat, Failure> {
+        self.stat(self.rows, txn)
     }
 
     fn stat(&self, tree: Db, txn: &RoTxn<'_>) -> Result<heed::DatabaseStat, Failure> {

@@ -9,6 +9,7 @@ mod folders;
 mod names;
 mod pages;
 mod read;
+mod resident;
 mod slot;
 mod store;
 mod sweep;

@@ -1,7 +1,8 @@
 //! Reading rows: what is prepared once, and what every call does.
 //!
-//! A call binds its key columns, and looks each key up in one transaction per view; the bytes found stay
-//! where LMDB mapped them until the codec has read them. Nothing is waited for unless a view has to be
+//! A call binds its key columns, and looks each key up in one transaction per view, in memory if its rows
+//! were copied there; the bytes found stay where they are, or where LMDB mapped them, until the codec has
+//! read them. Nothing is waited for unless a view has to be
 //! opened.
 
 use std::sync::Arc;
@@ -113,23 +114,35 @@ impl PreparedView {
             .map(|index| Arc::clone(keys.column(*index)))
             .collect();
         let bound = self.keys.bind(&columns, n_rows)?;
+        let mut should_copy = false;
         let looked = self.slot.look(|environment, txn| {
+            let resident = environment.resident.rows(txn.id());
             let mut found = Vec::with_capacity(n_rows);
             let mut key = Vec::new();
             for row in 0..n_rows {
                 key.clear();
-                found.push(if bound.append(row, &mut key) {
-                    to_stored_key(&mut key);
-                    environment
+                if !bound.append(row, &mut key) {
+                    found.push(None);
+                    continue;
+                }
+                to_stored_key(&mut key);
+                found.push(match &resident {
+                    Some(rows) => rows.get(&key),
+                    None => environment
                         .rows
                         .get(txn, &key)
-                        .map_err(|error| environment.failure("read", error))?
-                } else {
-                    None
+                        .map_err(|error| environment.failure("read", error))?,
                 });
+            }
+            if resident.is_none() {
+                should_copy = environment.resident.searched(txn.id(), n_rows);
             }
             Ok(self.decoder.decode(&found)?)
         })?;
+        if should_copy {
+            let slot = Arc::clone(&self.slot);
+            blocking::beside(move || slot.copy_rows());
+        }
         match looked {
             Looked::Answer(rows) => Ok(Some(rows)),
             Looked::Nothing => Ok(Some(self.decoder.decode(&vec![None; n_rows])?)),

@@ -19,6 +19,7 @@ use crate::environment::{DATA_FILE, Environment, Opened, State};
 use crate::error::{Failure, damaged, io_error, restless};
 use crate::folders::{self, NEW, TRASH};
 use crate::names;
+use crate::resident::Budget;
 
 /// Tries at something that other processes may be replacing at the same time.
 const ATTEMPTS: u32 = 200;
@@ -34,6 +35,7 @@ pub(crate) struct Slot {
     /// The view's folder.
     pub(crate) folder: PathBuf,
     map_size: Option<u64>,
+    budget: Arc<Budget>,
     current: RwLock<Option<Arc<Environment>>>,
     /// Held by whoever opens, so that others wait for it instead of opening as well.
     opening: Mutex<()>,
@@ -64,7 +66,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Slot {
     /// The slot of a view in the store at `root`, the only one in this process.
-    pub(crate) fn of(root: &Path, view: &ViewVersion, map_size: Option<u64>) -> Arc<Self> {
+    pub(crate) fn of(
+        root: &Path,
+        view: &ViewVersion,
+        map_size: Option<u64>,
+        budget: &Arc<Budget>,
+    ) -> Arc<Self> {
         let root = canonical(root);
         let folder = root
             .join(names::project_folder(&view.project))
@@ -79,6 +86,7 @@ impl Slot {
             root,
             folder: folder.clone(),
             map_size,
+            budget: budget.clone(),
             current: RwLock::default(),
             opening: Mutex::default(),
         });
@@ -155,7 +163,14 @@ impl Slot {
         }
     }
 
-    fn current(&self) -> Option<Arc<Environment>> {
+    /// Copies the rows into memory, if they are open and fit. Blocks.
+    pub(crate) fn copy_rows(&self) {
+        if let Some(environment) = self.current() {
+            environment.resident.copy(&environment);
+        }
+    }
+
+    pub(crate) fn current(&self) -> Option<Arc<Environment>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.clone()
     }
@@ -199,7 +214,7 @@ impl Slot {
             // compaction left that did not come to its end.
             for generation in generations {
                 let folder = self.folder.join(names::generation_folder(generation));
-                match Environment::open(&folder, generation, self.map_size)? {
+                match Environment::open(&folder, generation, self.map_size, &self.budget)? {
                     // It went away since the folder was listed.
                     Opened::Missing => break,
                     Opened::Environment(environment) => match environment.current_state() {

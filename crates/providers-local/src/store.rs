@@ -19,9 +19,15 @@ use crate::environment::DATA_FILE;
 use crate::error::{io_error, not_a_folder};
 use crate::names::{self, FolderName};
 use crate::read::LocalReader;
+use crate::resident::Budget;
 use crate::slot::Slot;
 use crate::sweep::{self, SweepSummary};
 use crate::{blocking, folders, write};
+
+/// What copies of rows in memory may take, unless set.
+const CACHE_BYTES: u64 = 64 << 20;
+/// The part of `limits.memory` that they take at most, unless set.
+const MEMORY_SHARE: u64 = 16;
 
 /// Online rows in a folder of this machine, which several processes may use at once. Cheap to make and
 /// to keep; all stores of a process on one folder share what they have open.
@@ -29,6 +35,8 @@ use crate::{blocking, folders, write};
 pub struct LocalOnlineStore {
     root: PathBuf,
     map_size: Option<u64>,
+    /// What copies of rows in memory may take.
+    budget: Arc<Budget>,
     /// Bytes of the rows that one transaction writes.
     chunk_bytes: usize,
 }
@@ -55,8 +63,11 @@ impl LocalOnlineStore {
             .help("leave it out for .provender/online"));
         }
         let store = Self::at(&config.base_path.join(&options.path), options.map_size)?;
+        let memory_bytes = config.resources.memory_limit_bytes;
+        let cache_bytes = CACHE_BYTES.min(memory_bytes / MEMORY_SHARE);
         Ok(Self {
-            chunk_bytes: write::chunk_bytes(config.resources.memory_limit_bytes),
+            chunk_bytes: write::chunk_bytes(memory_bytes),
+            budget: Budget::new(options.cache_size.unwrap_or(cache_bytes)),
             ..store
         })
     }
@@ -75,12 +86,13 @@ impl LocalOnlineStore {
         Ok(Self {
             root,
             map_size,
+            budget: Budget::new(CACHE_BYTES),
             chunk_bytes: write::chunk_bytes(u64::MAX),
         })
     }
 
-    fn slot(&self, view: &ViewVersion) -> Arc<Slot> {
-        Slot::of(&self.root, view, self.map_size)
+    pub(crate) fn slot(&self, view: &ViewVersion) -> Arc<Slot> {
+        Slot::of(&self.root, view, self.map_size, &self.budget)
     }
 
     /// Deletes a view's expired rows as if it were `now_us`, if a sweep is due then: half the ttl after

@@ -21,6 +21,7 @@ use crate::inflight::Held;
 use crate::metrics::Operation;
 use crate::state::{Call, State};
 use crate::status::status;
+use crate::stop::Aside;
 
 /// What a verb makes.
 pub(crate) type Answer<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
@@ -65,7 +66,7 @@ impl Weigh for ActionType {
 pub(crate) struct Answering<T> {
     /// Gone once the answer has ended, and with it whatever it held.
     answer: Option<Answer<T>>,
-    ended: Pin<Box<dyn Future<Output = Error> + Send>>,
+    ended: Aside<Error>,
     held: Held,
     call: Arc<Call>,
     state: Arc<State>,
@@ -80,7 +81,7 @@ impl<T: Weigh + Send + 'static> Answering<T> {
     ) -> Self {
         Self {
             answer: Some(futures::stream::once(work).try_flatten().boxed()),
-            ended: Box::pin(ended(state, call, Duration::ZERO)),
+            ended: Aside::new(ended(state, call, Duration::ZERO)),
             held: Held::none(&state.in_flight),
             call: call.clone(),
             state: state.clone(),
@@ -123,7 +124,10 @@ impl<T: Weigh + Send + 'static> Stream for Answering<T> {
             }
             Poll::Pending => {
                 let _ = self.held.set(0);
-                let error = std::task::ready!(self.ended.as_mut().poll(cx));
+                let is_late = |deadline| Instant::now() >= deadline;
+                let has_moved =
+                    self.state.stop.has_begun() || self.call.cx.deadline().is_some_and(is_late);
+                let error = std::task::ready!(self.ended.poll(cx, has_moved));
                 Some(Err(self.fail(&error)))
             }
         })

@@ -1,17 +1,19 @@
 //! Where historical work and materialisation run: threads of their own, so that online reads never
-//! wait for them.
+//! wait for them, and with one limit of memory for all.
 //!
 //! Decides how an answer crosses over: batch by batch through a short channel, so that a slow client
-//! slows its own query only, and a client that goes away cancels the work behind it.
+//! slows its own query only, and a client that goes away cancels the work behind it. Decides also how
+//! calls share the memory: see [`Memory`].
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_stream::stream;
 use futures::StreamExt;
 use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_store::FeatureStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -25,6 +27,84 @@ pub(crate) struct Background {
     runtime: Option<Runtime>,
     calls: Arc<Semaphore>,
     max_calls: usize,
+    memory: Arc<Memory>,
+}
+
+/// The memory that all calls share. A call is given its share when it begins, and keeps it: two thirds
+/// of what is free, but that every call which may still come is left half of an even share. So one call
+/// alone has much, many have little each, and none waits for another's.
+#[derive(Debug)]
+struct Memory {
+    limit_bytes: u64,
+    max_calls: u64,
+    given: Mutex<Given>,
+}
+
+#[derive(Debug, Default)]
+struct Given {
+    n_bytes: u64,
+    n_calls: u64,
+}
+
+impl Memory {
+    fn new(limit_bytes: u64, max_calls: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit_bytes,
+            max_calls: (max_calls as u64).max(1),
+            given: Mutex::default(),
+        })
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn share(self: &Arc<Self>) -> Share {
+        let mut given = self.given();
+        let least = self.limit_bytes / (2 * self.max_calls);
+        let n_others = self.max_calls.saturating_sub(given.n_calls + 1);
+        let free = self.limit_bytes.saturating_sub(given.n_bytes);
+        let to_share = free.saturating_sub(n_others * least);
+        let n_bytes = match n_others {
+            0 => to_share,
+            _ => (to_share / 3 * 2).max(least),
+        };
+        given.n_calls += 1;
+        given.n_bytes += n_bytes;
+        Share {
+            of: self.clone(),
+            n_bytes,
+        }
+    }
+}
+
+/// One call's part of the memory, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    of: Arc<Memory>,
+    n_bytes: u64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut given = self.of.given();
+        given.n_calls = given.n_calls.saturating_sub(1);
+        given.n_bytes = given.n_bytes.saturating_sub(self.n_bytes);
+    }
+}
+
+/// A place among the calls at work, with its memory. Held until the work has ended.
+#[derive(Debug)]
+pub(crate) struct Place {
+    share: Share,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// The store, whose work keeps to this call's memory.
+    pub(crate) fn store(&self, store: &FeatureStore) -> FeatureStore {
+        store.with_memory_limit(self.share.n_bytes)
+    }
 }
 
 /// Cancels the call's work when the client's side is dropped before the work is done.
@@ -54,7 +134,7 @@ impl Background {
     ///
     /// # Errors
     /// `Unavailable` (`P903`) if the system gives no threads.
-    pub(crate) fn start(n_threads: usize, max_calls: usize) -> Result<Self> {
+    pub(crate) fn start(n_threads: usize, max_calls: usize, memory_bytes: u64) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(n_threads.max(1))
             .thread_name("provender-background")
@@ -71,15 +151,23 @@ impl Background {
             runtime: Some(runtime),
             calls: Arc::new(Semaphore::new(max_calls)),
             max_calls,
+            memory: Memory::new(memory_bytes, max_calls),
         })
+    }
+
+    fn placed(&self, permit: OwnedSemaphorePermit) -> Place {
+        Place {
+            share: self.memory.share(),
+            _permit: permit,
+        }
     }
 
     /// A place among the calls at work.
     ///
     /// # Errors
     /// `ResourceExhausted` (`P701`) at once if there is none.
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit> {
-        self.calls.clone().try_acquire_owned().map_err(|_| {
+    pub(crate) fn admit(&self) -> Result<Place> {
+        let permit = self.calls.clone().try_acquire_owned().map_err(|_| {
             Error::new(
                 &codes::CALL_LIMIT,
                 format!(
@@ -88,7 +176,8 @@ impl Background {
                 ),
             )
             .help("try again a little later")
-        })
+        })?;
+        Ok(self.placed(permit))
     }
 
     /// A place among the calls at work, waited for: for a call that was let in, and that is not to
@@ -96,9 +185,10 @@ impl Background {
     ///
     /// # Errors
     /// `Cancelled` if the server is gone.
-    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit> {
-        let place = self.calls.clone().acquire_owned().await;
-        place.map_err(|_| Error::new(&codes::CANCELLED, "the server is stopping"))
+    pub(crate) async fn place(&self) -> Result<Place> {
+        let permit = self.calls.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| Error::new(&codes::CANCELLED, "the server is stopping"))?;
+        Ok(self.placed(permit))
     }
 
     /// Runs `work` there, holding `place`, and answers what it makes. Dropping the future cancels `cx`;
@@ -106,12 +196,7 @@ impl Background {
     ///
     /// # Errors
     /// What `work` says; `Internal` if it panicked.
-    pub(crate) async fn run<T, F>(
-        &self,
-        cx: &Context,
-        place: Option<OwnedSemaphorePermit>,
-        work: F,
-    ) -> Result<T>
+    pub(crate) async fn run<T, F>(&self, cx: &Context, place: Option<Place>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -126,16 +211,15 @@ impl Background {
         outcome
     }
 
-    /// Runs the stream that `work` makes there, and answers its batches here. Dropping the answer
+    /// Runs the stream that `work` makes there, holding `place`, and answers its batches here. Dropping the answer
     /// cancels `cx`, which is the call's own, and drops the stream wherever it waits.
     ///
     /// # Errors
-    /// As [`Self::run`], and `P701` without a place; errors of the stream are the answer's.
-    pub(crate) async fn stream<F>(&self, cx: &Context, work: F) -> Result<BatchStream>
+    /// As [`Self::run`]; errors of the stream are the answer's.
+    pub(crate) async fn stream<F>(&self, cx: &Context, place: Place, work: F) -> Result<BatchStream>
     where
         F: Future<Output = Result<BatchStream>> + Send + 'static,
     {
-        let place = self.admit()?;
         let cancel = CancelOnDrop::new(cx);
         let (batches, mut ready) = mpsc::channel(READY_BATCHES);
         let (schema, made) = tokio::sync::oneshot::channel();
@@ -219,4 +303,38 @@ fn broken(error: &tokio::task::JoinError) -> Error {
 
 fn defect() -> Error {
     Error::new(&codes::INTERNAL, "historical work ended without an answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_calls_stay_within_the_limit_and_none_is_left_without() {
+        for (limit, max_calls) in [(1 << 30, 8), (64 << 20, 3), (1_000, 1), (7, 8)] {
+            let memory = Memory::new(limit, max_calls);
+            let least = limit / (2 * max_calls as u64);
+            for _ in 0..3 {
+                let shares: Vec<Share> = (0..max_calls).map(|_| memory.share()).collect();
+                let sum: u64 = shares.iter().map(|share| share.n_bytes).sum();
+                assert!(sum <= limit, "{shares:?}");
+                assert!(shares.iter().all(|share| share.n_bytes >= least));
+                assert!(shares[0].n_bytes >= limit / 3, "{shares:?}");
+                drop(shares);
+                assert_eq!(memory.given().n_bytes, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn memory_that_a_call_gave_back_is_shared_again() {
+        let memory = Memory::new(1 << 30, 4);
+        let first = memory.share();
+        let second = memory.share();
+        assert!(second.n_bytes < first.n_bytes);
+        let n_bytes = first.n_bytes;
+        drop(first);
+        let third = memory.share();
+        assert!(third.n_bytes > second.n_bytes && third.n_bytes <= n_bytes);
+    }
 }

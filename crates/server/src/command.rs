@@ -1,14 +1,13 @@
 //! What clients ask: the JSON of tickets and descriptors.
 //!
 //! Decides how commands are spelled, and that every mistake in one names its field. What a command means
-//! is the verbs' business.
+//! is the verbs' business; `meaning` has the store's terms for it, so that this reads without a store.
 
 use std::collections::BTreeMap;
 
 use provender_core::model::{FeatureRef, split_version};
 use provender_core::names::did_you_mean;
 use provender_core::{Error, Result, codes};
-use provender_store::{PushTarget, Selection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -118,16 +117,6 @@ pub enum Target {
     Both,
 }
 
-impl From<Target> for PushTarget {
-    fn from(target: Target) -> Self {
-        match target {
-            Target::Online => Self::Online,
-            Target::Offline => Self::Offline,
-            Target::Both => Self::Both,
-        }
-    }
-}
-
 /// One entry of `features`: `view:feature`, or an object as in services.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
@@ -204,48 +193,15 @@ impl Command {
     }
 }
 
-impl OnlineCommand {
-    /// The features that are asked for.
-    ///
-    /// # Errors
-    /// `InvalidArgument` (`P406`) for neither a service nor features and for both, and for names that are none.
-    pub fn selection(&self) -> Result<Selection> {
-        selection(self.service.as_deref(), self.features.as_deref())
-    }
-}
-
-impl HistoricalCommand {
-    /// The features that are asked for.
-    ///
-    /// # Errors
-    /// `InvalidArgument` (`P406`) for neither a service nor features and for both, and for names that are none.
-    pub fn selection(&self) -> Result<Selection> {
-        selection(self.service.as_deref(), self.features.as_deref())
-    }
-}
-
-/// A service, or a list of features.
+/// The references that the entries of `features` stand for.
 ///
 /// # Errors
-/// `InvalidArgument` (`P406`) for neither and for both, and for names that are none.
-fn selection(service: Option<&str>, features: Option<&[FeatureItem]>) -> Result<Selection> {
-    match (service, features) {
-        (Some(service), None) => Selection::service(service),
-        (None, Some(features)) if !features.is_empty() => features
-            .iter()
-            .map(reference)
-            .collect::<Result<Vec<_>>>()
-            .map(Selection::Features),
-        (None, Some(_)) => Err(bad("the field \"features\" is empty".to_owned())),
-        (Some(_), Some(_)) => Err(bad(
-            "the command has both \"service\" and \"features\"".to_owned()
-        )
-        .help("send one of them")),
-        (None, None) => Err(
-            bad("the command has neither \"service\" nor \"features\"".to_owned())
-                .help("send one of them"),
-        ),
+/// `InvalidArgument` (`P406`) for an empty list, and for names that are none.
+pub fn references(features: &[FeatureItem]) -> Result<Vec<FeatureRef>> {
+    if features.is_empty() {
+        return Err(bad("the field \"features\" is empty".to_owned()));
     }
+    features.iter().map(reference).collect()
 }
 
 fn reference(item: &FeatureItem) -> Result<FeatureRef> {
@@ -283,6 +239,6 @@ fn known() -> String {
     format!("send one of {}", OPERATIONS.join(", "))
 }
 
-fn bad(message: String) -> Error {
+pub(crate) fn bad(message: String) -> Error {
     Error::new(&codes::BAD_REQUEST, message)
 }

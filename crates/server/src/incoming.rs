@@ -2,7 +2,7 @@
 //!
 //! Decides how long a message counts among the bytes that are held: until the next one is asked for.
 
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use crate::command::Command;
 use crate::edge::unreadable;
 use crate::state::{Call, State};
 use crate::status::CODE;
-use crate::stop::{IDLE, stopping};
+use crate::stop::{Aside, IDLE, stopping};
 use crate::wire::{Decoder, Incoming, WireLimits};
 
 /// Rows of a spine that are worked on at once, however many came in one message.
@@ -37,7 +37,8 @@ pub(crate) struct Messages {
     call: Arc<Call>,
     /// What the message weighs that was handed out last.
     n_bytes: usize,
-    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    state: Arc<State>,
+    stopping: Aside<()>,
     /// Since the server stops: how long the next message is waited for.
     patience: Option<Pin<Box<Sleep>>>,
 }
@@ -48,7 +49,7 @@ impl Messages {
     /// # Errors
     /// `InvalidArgument` (`P406`) for an empty stream and for a first message without a descriptor.
     pub(crate) async fn open(
-        state: &State,
+        state: &Arc<State>,
         call: &Arc<Call>,
         incoming: Streaming<FlightData>,
     ) -> Result<(FlightDescriptor, Self)> {
@@ -57,7 +58,8 @@ impl Messages {
             rest: incoming,
             call: call.clone(),
             n_bytes: 0,
-            stopping: Box::pin(state.stop.begun()),
+            state: state.clone(),
+            stopping: Aside::new(state.stop.begun()),
             patience: None,
         };
         let first = messages.next().await.ok_or_else(|| {
@@ -79,7 +81,8 @@ impl Messages {
             if let Some(patience) = &mut self.patience {
                 return patience.as_mut().poll(cx);
             }
-            std::task::ready!(self.stopping.as_mut().poll(cx));
+            let has_begun = self.state.stop.has_begun();
+            std::task::ready!(self.stopping.poll(cx, has_begun));
             self.patience = Some(Box::pin(sleep(IDLE)));
         }
     }

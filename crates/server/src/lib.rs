@@ -12,6 +12,7 @@ pub mod command;
 mod edge;
 mod incoming;
 mod inflight;
+mod meaning;
 mod metrics;
 mod online;
 mod options;

@@ -28,11 +28,12 @@ pub(crate) async fn view_rows(
 ) -> Result<BatchStream> {
     let start_us = instant("start", start)?;
     let end_us = instant("end", end)?;
-    let store = state.store.clone();
+    let place = state.background.admit()?;
+    let store = place.store(&state.store);
     let work_cx = cx.clone();
     let view = view.to_owned();
     let work = async move { store.rows(&work_cx, &view, start_us, end_us).await };
-    state.background.stream(cx, work).await
+    state.background.stream(cx, place, work).await
 }
 
 /// RFC 3339 or whole microseconds; null is none.

@@ -75,7 +75,11 @@ impl State {
     pub(crate) fn new(store: FeatureStore, limits: Limits, guard: Guard) -> Result<Self> {
         let in_flight = Arc::new(InFlight::new(limits.max_bytes));
         Ok(Self {
-            background: Background::start(limits.background_threads, limits.max_background_calls)?,
+            background: Background::start(
+                limits.background_threads,
+                limits.max_background_calls,
+                store.config().limits.memory_limit_bytes,
+            )?,
             spines: Spines::default(),
             prepared: PreparedQueries::default(),
             metrics: Arc::new(Metrics::new(&in_flight)),

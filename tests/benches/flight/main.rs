@@ -14,6 +14,10 @@ mod hot_path;
 mod isolation;
 mod measure;
 mod project;
+mod redis;
+#[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unused)]
+mod redis_servers;
 mod report;
 mod servers;
 mod stages;
@@ -84,6 +88,9 @@ struct Options {
         default_value = "hot,throughput,isolation,startup"
     )]
     parts: Vec<Part>,
+    /// Serves from a Redis of its own instead of the embedded store, and measures that beside bare Redis
+    #[arg(long)]
+    redis: bool,
     /// The `provender` to measure, instead of a build of this checkout
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -157,7 +164,9 @@ fn main() -> Outcome<ExitCode> {
         "making data and filling the online store in {}",
         work.display()
     );
-    let project = Project::make(&work, &options)?;
+    let redis = options.redis.then(redis_servers::Server::start);
+    let url = redis.as_ref().map(redis_servers::Server::url);
+    let project = Project::make(&work, &options, url.as_deref())?;
     let shapes = hot_path::prepare(&project, &options)?;
 
     // Of one thread, as the client of a prediction service has it: no answer waits for another thread.
@@ -170,7 +179,7 @@ fn main() -> Outcome<ExitCode> {
             signal(SignalKind::interrupt())?,
         );
         tokio::select! {
-            outcome = measure(&project, &shapes, binary, &work, &options, &mut report) => outcome,
+            outcome = measure(&project, &shapes, redis.as_ref(), binary, &options, &mut report) => outcome,
             // Servers end with what holds them.
             _ = ended.recv() => Err("the benchmark was ended".into()),
             _ = interrupted.recv() => Err("the benchmark was ended".into()),
@@ -188,19 +197,23 @@ fn main() -> Outcome<ExitCode> {
 async fn measure(
     project: &Project,
     shapes: &[hot_path::Prepared],
+    redis: Option<&redis_servers::Server>,
     binary: &Path,
-    work: &Path,
     options: &Options,
     report: &mut Report,
 ) -> Outcome<()> {
-    let log = work.join("serve.log");
     let folder = &project.folder;
+    let log = folder.with_file_name("serve.log");
     if options.has(Part::Startup) {
         eprintln!("start");
         startup::run(binary, folder, &log, options, report).await?;
     }
     let floor = Server::floor()?;
     let ours = Server::provender(binary, folder, &log)?;
+    if let Some(redis) = redis {
+        eprintln!("Redis");
+        return redis::run(redis, &floor, &ours, options, report).await;
+    }
     if options.has(Part::Hot) {
         eprintln!("hot path");
         hot_path::run(shapes, &floor, &ours, options, report).await?;

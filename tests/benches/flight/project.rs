@@ -29,8 +29,9 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Makes the data, unless they are there, and a project whose online store holds them.
-    pub(crate) fn make(work: &Path, options: &Options) -> Outcome<Self> {
+    /// Makes the data, unless they are there, and a project whose online store holds them: the embedded one,
+    /// or the Redis of a URL.
+    pub(crate) fn make(work: &Path, options: &Options, redis: Option<&str>) -> Outcome<Self> {
         let raw = work.join("raw");
         std::fs::create_dir_all(&raw)?;
         let n_keys = options.keys;
@@ -48,6 +49,16 @@ impl Project {
             std::fs::create_dir_all(copy.parent().ok_or("a file has no folder")?)?;
             std::fs::copy(Path::new(TEMPLATE).join(file), copy)?;
         }
+        if let Some(url) = redis {
+            let file = folder.join(FILES[0]);
+            let text = std::fs::read_to_string(&file)?;
+            let online = "online_store: {type: local, path: online}";
+            let text = text.replace(
+                online,
+                &format!("online_store: {{type: redis, url: '{url}'}}"),
+            );
+            std::fs::write(file, text)?;
+        }
         let runtime = Runtime::new()?;
         let config = load_config(&folder, None, &|_| None).map_err(first)?;
         let cx = Context::new(config.project.as_str());
@@ -55,6 +66,7 @@ impl Project {
         providers.register(provender_providers_registry::sqlite_factory());
         providers.register(provender_providers_delta::factory());
         providers.register(provender_providers_local::factory());
+        providers.register(provender_providers_redis::factory());
         let store = runtime.block_on(FeatureStore::open(&cx, config, providers))?;
         let project = Self {
             folder,

@@ -75,7 +75,7 @@ pub(crate) async fn run(
 }
 
 /// Keeps all streams at work for a while. The client has threads of its own.
-async fn measured(server: &Server, options: &Options) -> Outcome<Sample> {
+pub(crate) async fn measured(server: &Server, options: &Options) -> Outcome<Sample> {
     let (address, n_keys) = (server.address.clone(), options.keys);
     let (n_streams, n_connections) = (options.streams, options.connections);
     let counts_from = Instant::now() + Duration::from_secs_f64(options.seconds / 5.0 + 0.1);

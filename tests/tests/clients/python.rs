@@ -114,3 +114,8 @@ fn million_rows_that_are_all_written_first_come_back_right_within_little_memory(
         "1000000 rows x 9 columns agree",
     );
 }
+
+#[test]
+fn log_is_json_without_secrets_and_a_second_signal_ends_a_server_that_waits() {
+    checked("check_operations.py", &[], "the log keeps its word");
+}

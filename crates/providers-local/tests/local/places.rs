@@ -67,7 +67,7 @@ async fn path_that_is_a_file_is_refused_by_name() {
         let error = LocalOnlineStore::open(
             &LocalConfig {
                 path,
-                map_size: None,
+                ..LocalConfig::default()
             },
             &config(folder.path(), serde_json::json!({})),
         )

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| provender_server_fuzz::command(bytes));
+fuzz_target!(|bytes: &[u8]| provender_server_fuzz::read_command(bytes));

@@ -1,81 +1,14 @@
-//! What the fuzz targets do with an input; the crate's tests do the same with the seeds.
+//! The parts of the server that read what clients send, from its own sources and without the rest, so
+//! that fuzzing needs neither the store nor the engine.
 
-use arrow_flight::FlightData;
-use provender_core::ErrorKind;
-use provender_server::command::Command;
-use provender_server::wire::{Decoder, Encoder, Incoming, WireLimits};
+// What is built here goes by the server's name, as it does in its tests.
+extern crate self as provender_server;
 
-/// Reads a ticket: it is a command, or a mistake that says so.
-pub fn command(bytes: &[u8]) {
-    match Command::parse(bytes) {
-        Ok(Command::Online(command)) => drop(command.selection()),
-        Ok(Command::Historical(command)) => drop(command.selection()),
-        Ok(_) => {}
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-            assert!(!error.message().is_empty());
-        }
-    }
-}
+#[path = "../../src/command.rs"]
+#[allow(dead_code)]
+pub mod command;
+mod targets;
+#[path = "../../src/wire/mod.rs"]
+pub mod wire;
 
-/// Reads a stream of messages: each is rows, or a mistake that says so. Rows are written again, which
-/// touches every value of them.
-///
-/// The input is messages one after the other: two bytes with the length of a header, two with the length
-/// of a body, then both.
-pub fn wire(bytes: &[u8]) {
-    let limits = WireLimits {
-        max_decoded_bytes: 4 << 20,
-        ..WireLimits::default()
-    };
-    let mut decoder = Decoder::new(limits);
-    let mut rest = bytes;
-    while let Some((message, after)) = next(rest) {
-        rest = after;
-        match decoder.accept(&message) {
-            Ok(Incoming::Batch(batch)) => {
-                for column in batch.columns() {
-                    column.to_data().validate_full().expect("valid columns");
-                }
-                let mut encoder = Encoder::new(64 << 20);
-                encoder.schema(&batch.schema());
-                if let Err(error) = encoder.batch(&batch) {
-                    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
-                }
-            }
-            Ok(Incoming::Schema(_) | Incoming::Nothing) => {}
-            Err(error) => assert!(
-                matches!(
-                    error.kind(),
-                    ErrorKind::InvalidArgument | ErrorKind::ResourceExhausted
-                ),
-                "{error}"
-            ),
-        }
-    }
-}
-
-fn next(bytes: &[u8]) -> Option<(FlightData, &[u8])> {
-    let (lengths, rest) = bytes.split_first_chunk::<4>()?;
-    let header = usize::from(u16::from_le_bytes([lengths[0], lengths[1]])).min(rest.len());
-    let (header, rest) = rest.split_at(header);
-    let body = usize::from(u16::from_le_bytes([lengths[2], lengths[3]])).min(rest.len());
-    let (body, rest) = rest.split_at(body);
-    let message = FlightData {
-        data_header: header.to_vec().into(),
-        data_body: body.to_vec().into(),
-        ..FlightData::default()
-    };
-    Some((message, rest))
-}
-
-/// A message as [`wire`] reads it.
-pub fn framed(message: &FlightData) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for part in [&message.data_header, &message.data_body] {
-        let length = u16::try_from(part.len()).expect("a small message");
-        bytes.extend(length.to_le_bytes());
-    }
-    bytes.extend(message.data_header.iter().chain(message.data_body.iter()));
-    bytes
-}
+pub use targets::{command as read_command, framed, wire as read_wire};

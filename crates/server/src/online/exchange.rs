@@ -101,6 +101,38 @@ fn no_schema() -> Error {
     Error::new(&codes::BAD_MESSAGE, "keys come before the schema")
 }
 
+/// `{"seq":n,"rows":N}`
 fn sequence(n_answered: u64, n_rows: usize) -> Bytes {
-    Bytes::from(format!("{{\"seq\":{n_answered},\"rows\":{n_rows}}}"))
+    let mut text = Vec::with_capacity(48);
+    text.extend_from_slice(b"{\"seq\":");
+    push_decimal(&mut text, n_answered);
+    text.extend_from_slice(b",\"rows\":");
+    push_decimal(&mut text, n_rows as u64);
+    text.push(b'}');
+    Bytes::from(text)
+}
+
+fn push_decimal(text: &mut Vec<u8>, mut n: u64) {
+    let start = text.len();
+    loop {
+        text.push(b'0' + (n % 10) as u8);
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    text[start..].reverse();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequence_is_json_of_its_numbers() {
+        for n in [0, 7, 10, 4_096, u64::MAX] {
+            let expected = format!("{{\"seq\":{n},\"rows\":109}}");
+            assert_eq!(sequence(n, 109), expected.as_bytes());
+        }
+    }
 }

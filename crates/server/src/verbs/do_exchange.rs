@@ -79,9 +79,10 @@ async fn historical(
     let request = historical_request(command)?;
     let service = command.service.clone().unwrap_or_default();
     let spine = rows_of(incoming, state.limits.wire, SPINE_ROWS).await?;
-    let (store, cx) = (state.store.clone(), call.cx.clone());
+    let place = state.background.admit()?;
+    let (store, cx) = (place.store(&state.store), call.cx.clone());
     let work = async move { store.historical(&cx, &request, spine).await };
-    let answer: BatchStream = state.background.stream(&call.cx, work).await?;
+    let answer: BatchStream = state.background.stream(&call.cx, place, work).await?;
     let series = state.offline_series(Operation::historical, &service);
     let max_bytes = state.limits.wire.max_sent_bytes;
     Ok(rows(call.cx.clone(), series, max_bytes, answer))

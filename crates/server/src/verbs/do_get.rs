@@ -107,7 +107,8 @@ async fn historical(
     command: HistoricalCommand,
 ) -> Result<BatchStream> {
     let request = historical_request(&command)?;
-    let store = state.store.clone();
+    let place = state.background.admit()?;
+    let store = place.store(&state.store);
     let work_cx = cx.clone();
     match command.spine {
         None => Err(Error::new(
@@ -118,7 +119,7 @@ async fn historical(
         Some(SpineSource::Handle(handle)) => {
             let spine = state.spines.take(&handle)?;
             let work = async move { store.historical(&work_cx, &request, spine).await };
-            state.background.stream(cx, work).await
+            state.background.stream(cx, place, work).await
         }
         Some(source @ (SpineSource::Sql(_) | SpineSource::Table(_))) => {
             let relation = match source {
@@ -130,7 +131,7 @@ async fn historical(
                 timestamp: String::new(),
             };
             let work = async move { store.historical_sql(&work_cx, &request, spine).await };
-            state.background.stream(cx, work).await
+            state.background.stream(cx, place, work).await
         }
     }
 }

@@ -165,7 +165,11 @@ async fn commit(
         PushTarget::Online => None,
         PushTarget::Offline | PushTarget::Both => Some(state.background.place().await?),
     };
-    let (cx, store) = (call.cx.clone(), state.store.clone());
+    let store = place.as_ref().map(|place| place.store(&state.store));
+    let (cx, store) = (
+        call.cx.clone(),
+        store.unwrap_or_else(|| state.store.clone()),
+    );
     let work = async move { store.push(&cx, &push, rows).await };
     state.background.run(&call.cx, place, work).await?;
     pending.held.set(0)?;

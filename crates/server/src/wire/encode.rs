@@ -22,8 +22,33 @@ const SMALL_ROWS: usize = 256;
 /// A batch on its way out.
 #[derive(Debug)]
 pub struct Pieces {
-    rows: VecDeque<RecordBatch>,
+    batch: RecordBatch,
+    /// The rows that come next, and how many make a message; zero before the first.
+    next_row: usize,
+    rows_per_message: usize,
+    /// Written, and not asked for yet.
     messages: VecDeque<FlightData>,
+}
+
+impl Pieces {
+    /// The rows of the next message; those of an empty batch are none, once.
+    fn next_rows(
+        &mut self,
+        rows_per_message: impl FnOnce(&RecordBatch) -> usize,
+    ) -> Option<RecordBatch> {
+        let n_rows = self.batch.num_rows();
+        if self.rows_per_message == 0 {
+            self.rows_per_message = rows_per_message(&self.batch).max(1);
+            if self.rows_per_message >= n_rows {
+                self.next_row = n_rows;
+                return Some(self.batch.clone());
+            }
+        }
+        let length = self.rows_per_message.min(n_rows - self.next_row);
+        let rows = (length > 0).then(|| self.batch.slice(self.next_row, length));
+        self.next_row += length;
+        rows
+    }
 }
 
 /// Writes the messages of one outgoing stream, in order.
@@ -72,15 +97,17 @@ impl Encoder {
     /// # Errors
     /// `ResourceExhausted` (`P703`) for a single row that is too large.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<FlightData>> {
-        let mut messages = Vec::with_capacity(1);
+        let mut messages = VecDeque::with_capacity(1);
         self.append(batch, &mut messages)?;
-        Ok(messages)
+        Ok(messages.into())
     }
 
     /// A batch that [`Self::next`] writes one message after the other.
     pub fn pieces(&self, batch: RecordBatch) -> Pieces {
         Pieces {
-            rows: VecDeque::from([batch]),
+            batch,
+            next_row: 0,
+            rows_per_message: 0,
             messages: VecDeque::new(),
         }
     }
@@ -91,27 +118,13 @@ impl Encoder {
     /// # Errors
     /// As [`Self::batch`].
     pub fn next(&mut self, pieces: &mut Pieces) -> Result<Option<FlightData>> {
-        loop {
-            if let Some(message) = pieces.messages.pop_front() {
-                return Ok(Some(message));
-            }
-            let Some(batch) = pieces.rows.pop_front() else {
-                return Ok(None);
-            };
-            let n_rows = batch.num_rows();
-            let n_parts = self.n_parts(&batch);
-            if n_parts <= 1 {
-                let mut messages = Vec::with_capacity(1);
-                self.append(&batch, &mut messages)?;
-                pieces.messages.extend(messages);
-                continue;
-            }
-            let rows_per_part = n_rows.div_ceil(n_parts);
-            for start in (0..n_rows).step_by(rows_per_part) {
-                let length = rows_per_part.min(n_rows - start);
-                pieces.rows.push_back(batch.slice(start, length));
-            }
+        if pieces.messages.is_empty()
+            && let Some(rows) =
+                pieces.next_rows(|batch| batch.num_rows().div_ceil(self.n_parts(batch)))
+        {
+            self.append(&rows, &mut pieces.messages)?;
         }
+        Ok(pieces.messages.pop_front())
     }
 
     /// How many messages a batch of its size should be.
@@ -131,7 +144,7 @@ impl Encoder {
             .clamp(1, n_rows.div_ceil(SMALL_ROWS))
     }
 
-    fn append(&mut self, batch: &RecordBatch, messages: &mut Vec<FlightData>) -> Result<()> {
+    fn append(&mut self, batch: &RecordBatch, messages: &mut VecDeque<FlightData>) -> Result<()> {
         let (dictionaries, rows) = self
             .generator
             .encode(
@@ -146,12 +159,12 @@ impl Encoder {
         for dictionary in dictionaries {
             let dictionary = message(dictionary);
             self.check(&dictionary)?;
-            messages.push(dictionary);
+            messages.push_back(dictionary);
         }
         let rows = message(rows);
         let n_bytes = size(&rows);
         if n_bytes <= self.max_bytes {
-            messages.push(rows);
+            messages.push_back(rows);
             return Ok(());
         }
         let n_rows = batch.num_rows();

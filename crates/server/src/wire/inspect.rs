@@ -5,7 +5,8 @@
 //! meaning in a table of keys and features, so that no exotic layout reaches the reader.
 
 use arrow_ipc::{
-    DictionaryBatch, Field, Message, RecordBatch, Schema, Type, root_as_message_with_opts,
+    DateUnit, DictionaryBatch, Field, IntervalUnit, Message, Precision, RecordBatch, Schema,
+    TimeUnit, Type, root_as_message_with_opts,
 };
 use flatbuffers::VerifierOptions;
 use provender_core::{Error, Result, codes};
@@ -114,6 +115,9 @@ fn field(field_: Field<'_>, depth: usize, n_fields: &mut usize) -> Result<()> {
         Type::Struct_ => None,
         _ => return Err(wrong("has a type that is not supported")),
     };
+    if !has_known_parameters(field_) {
+        return Err(wrong("has a type of unknown width, unit or precision"));
+    }
     if expected_children.is_some_and(|expected| expected != n_children) {
         return Err(wrong("has another number of children than its type"));
     }
@@ -122,6 +126,63 @@ fn field(field_: Field<'_>, depth: usize, n_fields: &mut usize) -> Result<()> {
         .into_iter()
         .flatten()
         .try_for_each(|child| field(child, depth + 1, n_fields))
+}
+
+/// Whether what a type says of itself beside its name is there and has a meaning. Arrow's reader
+/// panics about anything else, which is fenced, and dear.
+fn has_known_parameters(field: Field<'_>) -> bool {
+    let is_unit = |unit| {
+        [
+            TimeUnit::SECOND,
+            TimeUnit::MILLISECOND,
+            TimeUnit::MICROSECOND,
+            TimeUnit::NANOSECOND,
+        ]
+        .contains(&unit)
+    };
+    let is_width = |width| [8, 16, 32, 64].contains(&width);
+    let is_type = match field.type_type() {
+        Type::Int => field
+            .type_as_int()
+            .is_some_and(|it| is_width(it.bitWidth())),
+        Type::FloatingPoint => field.type_as_floating_point().is_some_and(|it| {
+            [Precision::HALF, Precision::SINGLE, Precision::DOUBLE].contains(&it.precision())
+        }),
+        Type::Date => field
+            .type_as_date()
+            .is_some_and(|it| [DateUnit::DAY, DateUnit::MILLISECOND].contains(&it.unit())),
+        Type::Time => field.type_as_time().is_some_and(|it| {
+            let is_coarse = [TimeUnit::SECOND, TimeUnit::MILLISECOND].contains(&it.unit());
+            is_unit(it.unit()) && it.bitWidth() == if is_coarse { 32 } else { 64 }
+        }),
+        Type::Timestamp => field
+            .type_as_timestamp()
+            .is_some_and(|it| is_unit(it.unit())),
+        Type::Duration => field
+            .type_as_duration()
+            .is_some_and(|it| is_unit(it.unit())),
+        Type::Interval => field.type_as_interval().is_some_and(|it| {
+            [
+                IntervalUnit::YEAR_MONTH,
+                IntervalUnit::DAY_TIME,
+                IntervalUnit::MONTH_DAY_NANO,
+            ]
+            .contains(&it.unit())
+        }),
+        Type::Decimal => field.type_as_decimal().is_some_and(|it| {
+            [32, 64, 128, 256].contains(&it.bitWidth())
+                && u8::try_from(it.precision()).is_ok()
+                && i8::try_from(it.scale()).is_ok()
+        }),
+        Type::Map => field.type_as_map().is_some(),
+        // Others say nothing, or were looked at above.
+        _ => true,
+    };
+    let is_index = field.dictionary().is_none_or(|it| {
+        it.indexType()
+            .is_some_and(|index| is_width(index.bitWidth()))
+    });
+    is_type && is_index
 }
 
 /// Checks that every buffer of a batch lies in its body and that no count is impossible.

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::support::*;
 
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/targets.rs"]
 #[allow(dead_code)]
 mod targets;
 

@@ -16,12 +16,11 @@ static N_PANICS: AtomicUsize = AtomicUsize::new(0);
 fn count_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.to_string();
         // Arrow's reader is fenced off: what it panics about is a mistake of the message.
         let is_fenced = panic
             .location()
             .is_some_and(|at| at.file().contains("/arrow-"));
-        if !is_fenced && !text.contains("tests/server/") {
+        if !is_fenced && !panic.to_string().contains("tests/server/") {
             N_PANICS.fetch_add(1, Ordering::SeqCst);
         }
         before(panic);
@@ -207,7 +206,8 @@ async fn ten_thousand_hostile_messages_leave_the_server_as_it_was() {
     served.until("provender_held_bytes", 0.0).await;
     let grown = rss().saturating_sub(warm);
     println!("{n_messages} messages, {grown} MiB more");
-    assert!(grown < 300, "{grown} MiB more");
+    // Prepared queries and what the allocator keeps, of the clients as well.
+    assert!(grown < 64, "{grown} MiB more");
     assert_eq!(N_PANICS.load(Ordering::SeqCst), 0);
     let metrics = served.metrics().await;
     assert!(!metrics.contains("P999"), "{metrics}");

@@ -1,213 +1,36 @@
 //! A server over stores in memory, and short ways to call it.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow_array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
-use arrow_schema::SchemaRef;
-use async_trait::async_trait;
-use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
+use provender_conformance::Tables;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryOnlineStore, MemoryRegistry};
-use provender_conformance::{Table, Tables};
-use provender_core::model::{Relation, SourceVersion};
-use provender_core::provider::{
-    Author, Factory, OfflineCapabilities, OfflineStore, OnlineStore, Provider, ProviderInfo,
-    Providers, Registry, Resources,
-};
-use provender_core::request::{
-    LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt,
-    WriteSummary,
-};
-use provender_core::{BatchStream, Context, Error, Result, codes};
-use provender_definitions::{ProjectConfig, ServerConfig, StoreBlock, parse_definitions};
+use provender_core::provider::{Author, Resources};
+use provender_core::{Context, Result};
+use provender_definitions::{ProjectConfig, ServerConfig, parse_definitions};
 use provender_server::{Limits, Server};
 use provender_store::{FeatureStore, Materialize, MaterializeRange};
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-pub const HOUR: i64 = 3_600_000_000;
+mod rows;
+mod stores;
 
-type Hook = dyn Fn(Scan) -> BoxFuture<'static, Result<Option<Vec<BatchStream>>>> + Send + Sync;
-
-/// A store in memory whose scans tests can replace, and which takes `SELECT * FROM t` for a table.
-#[derive(Debug)]
-pub struct TestStore {
-    pub inner: MemoryOfflineStore,
-    pub on_scan: OnScan,
-    pub write_delay: Mutex<Duration>,
-    pub n_writes: AtomicUsize,
-}
-
-#[derive(Default)]
-pub struct OnScan(Mutex<Option<Arc<Hook>>>);
-
-impl std::fmt::Debug for OnScan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OnScan")
-    }
-}
-
-impl OnScan {
-    pub fn set<F>(&self, hook: F)
-    where
-        F: Fn(Scan) -> BoxFuture<'static, Result<Option<Vec<BatchStream>>>> + Send + Sync + 'static,
-    {
-        *self.0.lock().unwrap() = Some(Arc::new(hook));
-    }
-}
-
-fn as_table(source: &SourceRef) -> SourceRef {
-    let mut source = source.clone();
-    if let Relation::Query(sql) = &source.relation
-        && let Some(table) = sql.strip_prefix("SELECT * FROM ")
-    {
-        source.relation = Relation::Table(table.to_owned());
-    }
-    source
-}
-
-#[async_trait]
-impl Provider for TestStore {
-    fn info(&self) -> ProviderInfo {
-        self.inner.info()
-    }
-
-    async fn check(&self, cx: &Context) -> Result<Vec<String>> {
-        self.inner.check(cx).await
-    }
-}
-
-#[async_trait]
-impl OfflineStore for TestStore {
-    fn capabilities(&self) -> OfflineCapabilities {
-        let mut capabilities = self.inner.capabilities();
-        capabilities.sql_sources = true;
-        capabilities
-    }
-
-    async fn schema(&self, cx: &Context, source: &SourceRef) -> Result<SchemaRef> {
-        self.inner.schema(cx, &as_table(source)).await
-    }
-
-    async fn scan(&self, cx: &Context, mut scan: Scan) -> Result<Vec<BatchStream>> {
-        let hook = self.on_scan.0.lock().unwrap().clone();
-        if let Some(hook) = hook
-            && let Some(answer) = hook(scan.clone()).await?
-        {
-            return Ok(answer);
-        }
-        scan.source = as_table(&scan.source);
-        self.inner.scan(cx, scan).await
-    }
-
-    async fn point_in_time_join(
-        &self,
-        cx: &Context,
-        join: PointInTimeJoin,
-        spine: Spine,
-    ) -> Result<BatchStream> {
-        self.inner.point_in_time_join(cx, join, spine).await
-    }
-
-    async fn latest(&self, cx: &Context, latest: LatestPerKey) -> Result<BatchStream> {
-        self.inner.latest(cx, latest).await
-    }
-
-    async fn windows(&self, cx: &Context, windows: WindowsAt) -> Result<BatchStream> {
-        self.inner.windows(cx, windows).await
-    }
-
-    async fn write(
-        &self,
-        cx: &Context,
-        write: OfflineWrite,
-        rows: BatchStream,
-    ) -> Result<WriteSummary> {
-        let delay = *self.write_delay.lock().unwrap();
-        tokio::time::sleep(delay).await;
-        let written = self.inner.write(cx, write, rows).await?;
-        self.n_writes.fetch_add(1, Ordering::SeqCst);
-        Ok(written)
-    }
-
-    async fn delete(&self, cx: &Context, source: &SourceRef, keys: RecordBatch) -> Result<()> {
-        self.inner.delete(cx, source, keys).await
-    }
-
-    async fn explain(&self, cx: &Context, request: &OfflineRequest) -> Result<String> {
-        self.inner.explain(cx, request).await
-    }
-
-    async fn pin(&self, cx: &Context, source: &SourceRef) -> Result<SourceVersion> {
-        self.inner.pin(cx, source).await
-    }
-}
-
-type Opened<T> = Mutex<BTreeMap<String, Arc<T>>>;
-static ONLINE: Opened<MemoryOnlineStore> = Mutex::new(BTreeMap::new());
-static STORES: Opened<TestStore> = Mutex::new(BTreeMap::new());
-static REGISTRIES: Opened<MemoryRegistry> = Mutex::new(BTreeMap::new());
-static N_SERVERS: AtomicUsize = AtomicUsize::new(0);
-
-fn opened<T>(all: &Opened<T>, id: &Value) -> Result<Arc<T>> {
-    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
-    all.get(id.as_str().unwrap_or_default())
-        .cloned()
-        .ok_or_else(|| Error::new(&codes::OFFLINE_UNAVAILABLE, "the store is not there"))
-}
-
-fn keep<T>(all: &Opened<T>, id: &str, value: &Arc<T>) -> StoreBlock {
-    all.lock().unwrap().insert(id.to_owned(), value.clone());
-    StoreBlock {
-        scheme: "memory".to_owned(),
-        options: serde_json::Map::from_iter([("id".to_owned(), id.into())]),
-    }
-}
-
-fn providers() -> Providers {
-    let mut providers = Providers::default();
-    providers.register(Factory {
-        scheme: "memory",
-        description: "in memory",
-        options_schema: || Value::Bool(true),
-        offline: Some(|_, config| {
-            async move {
-                let store: Arc<dyn OfflineStore> = opened(&STORES, &config.options["id"])?;
-                Ok(store)
-            }
-            .boxed()
-        }),
-        online: Some(|_, config| {
-            async move {
-                let store: Arc<dyn OnlineStore> = opened(&ONLINE, &config.options["id"])?;
-                Ok(store)
-            }
-            .boxed()
-        }),
-        registry: Some(|_, config| {
-            async move {
-                let registry: Arc<dyn Registry> = opened(&REGISTRIES, &config.options["id"])?;
-                Ok(registry)
-            }
-            .boxed()
-        }),
-    });
-    providers
-}
+pub use rows::*;
+use stores::{N_SERVERS, ONLINE, REGISTRIES, STORES, keep, providers};
+pub use stores::{OnScan, TestStore};
 
 /// A server that runs, and the stores behind it.
 pub struct Served {
@@ -449,6 +272,8 @@ pub fn is_alone(test: &str) -> bool {
     let run = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(ALONE, "1")
+        // A backtrace keeps the program's debug information in memory.
+        .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();
     let (out, errors) = (
@@ -572,147 +397,4 @@ pub fn assert_status(status: &Status, code: Code, texts: &[&str]) {
         .get("provender-code")
         .expect("a code of ours");
     assert!(status.message().contains(ours.to_str().unwrap()));
-}
-
-pub fn strings(values: &[&str]) -> ArrayRef {
-    Arc::new(StringArray::from(values.to_vec()))
-}
-
-pub fn ints(values: &[i64]) -> ArrayRef {
-    Arc::new(Int64Array::from(values.to_vec()))
-}
-
-pub fn floats(values: &[f64]) -> ArrayRef {
-    Arc::new(Float64Array::from(values.to_vec()))
-}
-
-pub fn now_us() -> i64 {
-    let now = std::time::SystemTime::now();
-    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
-    since.as_micros() as i64
-}
-
-pub fn instants(values: impl IntoIterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
-}
-
-/// Hours before now, as timestamps.
-pub fn hours_ago(values: &[i64]) -> ArrayRef {
-    let now = now_us();
-    instants(values.iter().map(|hours| now - hours * HOUR))
-}
-
-pub fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
-    RecordBatch::try_from_iter(columns.iter().cloned()).unwrap()
-}
-
-pub fn names(rows: &RecordBatch) -> Vec<String> {
-    let schema = rows.schema();
-    schema.fields().iter().map(|f| f.name().clone()).collect()
-}
-
-/// A column as text, `-` for null.
-pub fn text(rows: &RecordBatch, column: &str) -> Vec<String> {
-    let column = rows
-        .column_by_name(column)
-        .unwrap_or_else(|| panic!("no column {column} in {:?}", names(rows)));
-    let options = arrow_cast::display::FormatOptions::default().with_null("-");
-    let shown = arrow_cast::display::ArrayFormatter::try_new(column.as_ref(), &options).unwrap();
-    (0..column.len())
-        .map(|row| shown.value(row).to_string())
-        .collect()
-}
-
-pub fn together(batches: &[RecordBatch]) -> RecordBatch {
-    arrow_select::concat::concat_batches(&batches[0].schema(), batches).unwrap()
-}
-
-pub fn keys(values: &[&str]) -> RecordBatch {
-    batch(&[("origin", strings(values))])
-}
-
-/// A spine of `n` rows that go through three airports.
-pub fn spine(n: usize) -> RecordBatch {
-    let airports = ["JFK", "LGA", "EWR"];
-    let origin: StringArray = (0..n).map(|row| Some(airports[row % 3])).collect();
-    let now = now_us();
-    batch(&[
-        ("label", ints(&(0..n as i64).collect::<Vec<_>>())),
-        ("origin", Arc::new(origin)),
-        (
-            "time_hour",
-            instants((0..n as i64).map(|row| now - (row % 7) * HOUR / 7)),
-        ),
-    ])
-}
-
-pub fn all_tables() -> Tables {
-    let weather = batch(&[
-        ("origin", strings(&["JFK", "JFK", "LGA"])),
-        ("time", hours_ago(&[2, 1, 1])),
-        ("temp", floats(&[10.0, 20.0, 25.0])),
-        ("wind", ints(&[1, 2, 3])),
-    ]);
-    let airports = batch(&[
-        ("faa", strings(&["JFK", "LGA", "EWR"])),
-        ("known_at", hours_ago(&[99, 99, 99])),
-        ("alt", ints(&[13, 21, 18])),
-    ]);
-    let season = batch(&[("since", hours_ago(&[50])), ("name", strings(&["autumn"]))]);
-    let labels = batch(&[
-        ("origin", strings(&["LGA", "JFK"])),
-        ("event_timestamp", hours_ago(&[0, 0])),
-    ]);
-    [
-        ("weather", weather),
-        ("airports", airports),
-        ("season", season),
-        ("labels", labels),
-    ]
-    .into_iter()
-    .map(|(name, rows)| (name.to_owned(), Table::of(rows)))
-    .collect()
-}
-
-pub const DEFINITIONS: &str = "
-entities:
-  - {name: airport, join_keys: [{name: origin, type: string}]}
-sources:
-  - {name: weather, table: weather, timestamp: time}
-  - {name: airports, table: airports, timestamp: known_at, columns: {origin: faa}}
-  - {name: season, table: season, timestamp: since}
-feature_views:
-  - name: airport_weather
-    entities: [airport]
-    source: weather
-    ttl: 3h
-    features: [{name: temp, type: float64}, {name: wind, type: int64}]
-  - name: airport_facts
-    entities: [airport]
-    source: airports
-    features: [{name: alt, type: int64}]
-  - name: season
-    source: season
-    features: [{name: name, type: string}]
-on_demand_feature_views:
-  - name: feel
-    inputs: [airport_weather]
-    request: [{name: humidity, type: float64}]
-    features: [{name: mugginess, type: float64, sql: temp * humidity}]
-feature_services:
-  - name: model
-    features: [airport_weather, airport_facts, feel]
-  - name: plain
-    features: [airport_weather, airport_facts]
-  - name: global
-    features: [season]
-  - name: both_ends
-    features:
-      - airport_facts
-      - {view: airport_facts, as: dest_facts, join_keys: {origin: dest}}
-";
-
-/// The command of an online read.
-pub fn online(service: &str, entities: Value) -> Value {
-    json!({"op": "online", "service": service, "entities": entities})
 }

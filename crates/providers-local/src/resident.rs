@@ -1,0 +1,261 @@
+//! The rows of a view in memory, as of one transaction, so that a key costs one step and not a search.
+//!
+//! Decides when such a copy is worth making (a view that is read a lot and was not written for a moment),
+//! how much memory all copies of a store may take, and when one no longer counts: it answers for the one
+//! transaction that it was made from, and LMDB answers for all others. It knows no paths, and not what
+//! rows mean.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashTable;
+use heed::RoTxn;
+
+use crate::environment::Environment;
+use crate::error::Failure;
+
+/// How long a view must not have been written to.
+const STILL: Duration = Duration::from_secs(1);
+/// Look-ups from which on a view counts as read a lot.
+const BUSY_KEYS: u64 = 10_000;
+/// A copy takes at most one part in so many of a process's time.
+const TIME_SHARE: u32 = 50;
+/// When a view that did not fit is looked at again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// What a process's moments are counted from.
+static BORN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn now_ms() -> u64 {
+    u64::try_from(BORN.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The memory that the copies of a store may take together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max_bytes: u64,
+    used_bytes: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            max_bytes,
+            used_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// A part of the budget, if so much is left.
+    fn take(self: &Arc<Self>, n_bytes: u64) -> Option<Share> {
+        let (max, all) = (self.max_bytes, Ordering::Relaxed);
+        self.used_bytes
+            .fetch_update(all, all, |used| {
+                used.checked_add(n_bytes).filter(|sum| *sum <= max)
+            })
+            .ok()?;
+        Some(Share {
+            of: self.clone(),
+            n_bytes,
+        })
+    }
+}
+
+/// A part of a budget, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    of: Arc<Budget>,
+    n_bytes: u64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of
+            .used_bytes
+            .fetch_sub(self.n_bytes, Ordering::Relaxed);
+    }
+}
+
+/// Where a key and its row lie, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: u32,
+    key_len: u16,
+    row_len: u32,
+}
+
+/// All rows that one transaction saw.
+pub(crate) struct Rows {
+    txn_id: usize,
+    places: HashTable<Place>,
+    bytes: Vec<u8>,
+    hasher: foldhash::fast::RandomState,
+    _share: Share,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows")
+            .field("txn_id", &self.txn_id)
+            .field("n_rows", &self.places.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rows {
+    /// Copies what `txn` sees; `None` if that is beyond the budget.
+    fn copied(
+        environment: &Environment,
+        txn: &RoTxn<'_>,
+        budget: &Arc<Budget>,
+    ) -> Result<Option<Self>, Failure> {
+        let stat = environment.rows_stat(txn)?;
+        let pages = (stat.leaf_pages + stat.overflow_pages).saturating_mul(stat.page_size as usize);
+        // Tables grow to a power of two, at most seven eighths full.
+        let slots = (stat.entries * 8 / 7).next_power_of_two();
+        let table = slots.saturating_mul(size_of::<Place>() + 1);
+        // Nothing here is addressed beyond 32 bits.
+        let Some(share) = u32::try_from(pages)
+            .ok()
+            .and_then(|_| budget.take(pages.saturating_add(table) as u64))
+        else {
+            return Ok(None);
+        };
+        let mut rows = Self {
+            txn_id: txn.id(),
+            places: HashTable::with_capacity(stat.entries),
+            bytes: Vec::with_capacity(pages),
+            hasher: foldhash::fast::RandomState::default(),
+            _share: share,
+        };
+        let failed = |error| environment.failure("read", error);
+        for entry in environment.rows.iter(txn).map_err(failed)? {
+            let (key, row) = entry.map_err(failed)?;
+            let place = (|| {
+                Some(Place {
+                    at: u32::try_from(rows.bytes.len()).ok()?,
+                    key_len: u16::try_from(key.len()).ok()?,
+                    row_len: u32::try_from(row.len()).ok()?,
+                })
+            })();
+            let Some(place) = place else { return Ok(None) };
+            rows.bytes.extend_from_slice(key);
+            rows.bytes.extend_from_slice(row);
+            let (hasher, bytes) = (&rows.hasher, &rows.bytes);
+            let hash = hasher.hash_one(key);
+            rows.places.insert_unique(hash, place, |place| {
+                hasher.hash_one(key_at(bytes, place).unwrap_or_default())
+            });
+        }
+        rows.bytes.shrink_to_fit();
+        Ok(Some(rows))
+    }
+
+    /// The row of a stored key.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let hash = self.hasher.hash_one(key);
+        let place = self
+            .places
+            .find(hash, |place| key_at(&self.bytes, place) == Some(key))?;
+        let start = place.at as usize + usize::from(place.key_len);
+        self.bytes.get(start..start + place.row_len as usize)
+    }
+}
+
+#[inline]
+fn key_at<'a>(bytes: &'a [u8], place: &Place) -> Option<&'a [u8]> {
+    let start = place.at as usize;
+    bytes.get(start..start + usize::from(place.key_len))
+}
+
+/// The copy of one environment's rows, if there is one, and what is known of its readers.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    budget: Arc<Budget>,
+    rows: RwLock<Option<Arc<Rows>>>,
+    /// The transaction that readers saw last, since when, and how many keys LMDB looked up in it.
+    seen_txn: AtomicUsize,
+    seen_since_ms: AtomicU64,
+    n_searched: AtomicU64,
+    not_before_ms: AtomicU64,
+    is_copying: AtomicBool,
+}
+
+impl Resident {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            budget,
+            rows: RwLock::default(),
+            seen_txn: AtomicUsize::new(usize::MAX),
+            seen_since_ms: AtomicU64::new(0),
+            n_searched: AtomicU64::new(0),
+            not_before_ms: AtomicU64::new(0),
+            is_copying: AtomicBool::new(false),
+        }
+    }
+
+    /// The rows that the transaction `txn_id` sees, if they were copied.
+    pub(crate) fn rows(&self, txn_id: usize) -> Option<Arc<Rows>> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.as_ref().filter(|rows| rows.txn_id == txn_id).cloned()
+    }
+
+    /// Counts keys that LMDB looked up; answers whether the rows should be copied now, by the caller,
+    /// with [`Self::copy`].
+    pub(crate) fn searched(&self, txn_id: usize, n_keys: usize) -> bool {
+        if self.budget.max_bytes == 0 {
+            return false;
+        }
+        let relaxed = Ordering::Relaxed;
+        if self.seen_txn.swap(txn_id, relaxed) != txn_id {
+            self.n_searched.store(0, relaxed);
+            self.seen_since_ms.store(now_ms(), relaxed);
+        }
+        let n_searched = self.n_searched.fetch_add(n_keys as u64, relaxed) + n_keys as u64;
+        if n_searched < BUSY_KEYS {
+            return false;
+        }
+        let now_ms = now_ms();
+        now_ms.saturating_sub(self.seen_since_ms.load(relaxed)) >= ms(STILL)
+            && now_ms >= self.not_before_ms.load(relaxed)
+            && !self.is_copying.swap(true, Ordering::Acquire)
+    }
+
+    /// Copies the rows as they are now, unless they do not fit. Blocks for as long as that takes.
+    pub(crate) fn copy(&self, environment: &Environment) {
+        let started = Instant::now();
+        // What is there is of another transaction, and makes room.
+        self.keep(None);
+        let copied = environment
+            .read_txn()
+            .and_then(|txn| Rows::copied(environment, &txn, &self.budget));
+        let pause = match copied {
+            Ok(Some(rows)) => {
+                self.keep(Some(Arc::new(rows)));
+                started.elapsed().saturating_mul(TIME_SHARE)
+            }
+            // Reads are answered by LMDB, which tells them of what failed here, too.
+            Ok(None) | Err(_) => RETRY,
+        };
+        let not_before_ms = now_ms().saturating_add(ms(pause));
+        self.not_before_ms.store(not_before_ms, Ordering::Relaxed);
+        self.is_copying.store(false, Ordering::Release);
+    }
+
+    fn keep(&self, rows: Option<Arc<Rows>>) {
+        let mut kept = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *kept, rows);
+        drop(kept);
+        // Giving much memory back takes a while, and no reader waits for it.
+        drop(before);
+    }
+}
+
+#[cfg(test)]
+mod tests;
