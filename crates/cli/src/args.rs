@@ -3,17 +3,25 @@
 //! This module decides spelling alone. It knows no project, opens nothing, and gives no option a
 //! meaning; commands do.
 
+mod dataset;
 mod online;
+mod table;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::dataset::{
+    DatasetCommand, DatasetCreateArgs, DatasetDiffArgs, DatasetRecreateArgs, DatasetShowArgs,
+    TrainingArgs,
+};
 pub(crate) use self::online::{
     DeleteArgs, Entities, IncrementalArgs, MaterializeArgs, OnlineArgs, PushArgs, Stores,
     VerifyArgs,
 };
+
+pub(crate) use self::table::{OptimiseArgs, TableCommand, VacuumArgs};
 
 /// A feature store: define features once, get point-in-time correct training sets and fresh values.
 #[derive(Debug, Parser)]
@@ -107,6 +115,9 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Builds a training set: the features of each spine row as they were at its time
     Historical(HistoricalArgs),
+    /// Keeps training sets, compares them, and builds them again from what they were built from
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Writes the newest rows of (START, END] to the online store
     Materialize(MaterializeArgs),
     /// Writes what is new since the last run to the online store
@@ -121,6 +132,9 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Compares the online store with the offline store
     Verify(VerifyArgs),
+    /// Looks after the files of a table of the offline store
+    #[command(subcommand)]
+    Table(TableCommand),
     /// Serves training sets, online reads and pushes over Arrow Flight until it is stopped
     Serve(ServeArgs),
     /// Checks that every configured store can be reached and used
@@ -251,6 +265,7 @@ pub(crate) struct Columns {
 Examples:
   provender import weather weather.parquet
   provender import flights flights.csv --schema flight:string --partition-by month
+  provender import weather with_gusts.parquet --add-columns
   psql -c '\\copy airports to stdout csv header' | provender import airports -")]
 pub(crate) struct ImportArgs {
     /// The table, as sources name it
@@ -263,6 +278,9 @@ pub(crate) struct ImportArgs {
     /// Replaces the table's rows in one step instead of adding to them
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// Adds columns that the table lacks; they are null in its older rows
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) add_columns: bool,
     /// Columns to partition a new table by
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub(crate) partition_by: Vec<String>,
@@ -284,45 +302,11 @@ Examples:
   provender historical --features airport_weather:temp,airport_facts --spine spine.csv
   provender historical --service departure_delay@3 --spine - --output arrow < spine.arrow")]
 pub(crate) struct HistoricalArgs {
-    /// The feature service; service@3 holds a version
-    #[arg(
-        long,
-        value_name = "SERVICE",
-        required_unless_present = "features",
-        conflicts_with = "features"
-    )]
-    pub(crate) service: Option<String>,
-    /// Features instead of a service: view:feature, view@2:feature or a whole view, by commas
-    #[arg(long, value_name = "VIEW:FEATURE,...")]
-    pub(crate) features: Vec<String>,
-    /// The rows to find features for: join keys, a timestamp, any other columns; - is stdin
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "spine_sql",
-        conflicts_with = "spine_sql"
-    )]
-    pub(crate) spine: Option<PathBuf>,
-    /// The rows as a SELECT that the offline store runs
-    #[arg(long, value_name = "SQL")]
-    pub(crate) spine_sql: Option<String>,
-    /// The spine's format [default: by its extension; of stdin, by its first bytes]
-    #[arg(long, value_enum, alias = "format", value_name = "FORMAT")]
-    pub(crate) spine_format: Option<InputFormat>,
     #[command(flatten)]
-    pub(crate) columns: Columns,
+    pub(crate) training: TrainingArgs,
     /// Where the rows go: .parquet, .csv, .arrow, .json or .jsonl
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// The spine's timestamp column [default: event_timestamp, else its only timestamp column]
-    #[arg(long, value_name = "COLUMN")]
-    pub(crate) timestamp: Option<String>,
-    /// Uses only rows whose created timestamp is not after the spine's time
-    #[arg(long)]
-    pub(crate) as_known: bool,
-    /// Names feature columns view__feature
-    #[arg(long)]
-    pub(crate) full_feature_names: bool,
     /// Prints how the training set would be built, and builds none
     #[arg(long, conflicts_with = "out")]
     pub(crate) explain: bool,

@@ -11,9 +11,9 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use async_stream::try_stream;
 use futures::{StreamExt, TryStreamExt};
 use provender_core::model::Relation;
-use provender_core::provider::{ProviderInfo, Resources, unsupported};
+use provender_core::provider::{OfflineStore, ProviderInfo, Resources, unsupported};
 use provender_core::request::{Scan, SourceRef, Spine, SqlSpine};
-use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_core::{BatchStream, Catalog, Context, Error, Result, codes};
 use provender_engine::spill::Spilled;
 use provender_engine::zip::zip;
 
@@ -41,15 +41,24 @@ impl FeatureStore {
         spine: BatchStream,
     ) -> Result<BatchStream> {
         let catalog = self.applied_catalog(cx).await?;
-        let meaning = Meaning::of(&catalog, request, &spine.schema)?;
+        self.historical_of(cx, &catalog, request, spine).await
+    }
+
+    /// [`Self::historical`] by the definitions of a given catalog.
+    ///
+    /// # Errors
+    /// As [`Self::historical`].
+    pub(crate) async fn historical_of(
+        &self,
+        cx: &Context,
+        catalog: &Catalog,
+        request: &HistoricalRequest,
+        spine: BatchStream,
+    ) -> Result<BatchStream> {
+        let meaning = Meaning::of(catalog, request, &spine.schema)?;
         let training =
             Training::prepare(self, cx, meaning, request.as_known, &Naming::Rows).await?;
-        Ok(joined(
-            cx.clone(),
-            self.stores().resources(),
-            training,
-            spine,
-        ))
+        Ok(joined(cx.clone(), self.resources(), training, spine))
     }
 
     /// [`Self::historical`] over a spine that the offline store itself holds. A store that can joins
@@ -98,17 +107,8 @@ impl FeatureStore {
                 return pushed_down(cx.clone(), training, spine).await;
             }
         }
-        let scan = Scan {
-            source,
-            columns: None,
-            ranges: Vec::new(),
-        };
-        let partitions = store.scan(cx, scan).await?;
-        let rows = futures::stream::iter(partitions)
-            .map(|partition| Ok::<_, Error>(partition.batches))
-            .try_flatten();
-        self.historical(cx, &request, BatchStream::new(schema, rows))
-            .await
+        let rows = scanned(cx, store.as_ref(), source, schema).await?;
+        self.historical(cx, &request, rows).await
     }
 
     /// The schema that [`Self::historical`] would answer. Reads and asks nothing but the registry.
@@ -124,6 +124,25 @@ impl FeatureStore {
         let catalog = self.applied_catalog(cx).await?;
         Ok(Meaning::of(&catalog, request, spine)?.schema)
     }
+}
+
+/// All rows of a source, which has this schema, one partition after the other.
+pub(crate) async fn scanned(
+    cx: &Context,
+    store: &dyn OfflineStore,
+    source: SourceRef,
+    schema: SchemaRef,
+) -> Result<BatchStream> {
+    let scan = Scan {
+        source,
+        columns: None,
+        ranges: Vec::new(),
+    };
+    let partitions = store.scan(cx, scan).await?;
+    let rows = futures::stream::iter(partitions)
+        .map(|partition| Ok::<_, Error>(partition.batches))
+        .try_flatten();
+    Ok(BatchStream::new(schema, rows))
 }
 
 /// Reads the spine, has each group of views joined to it, and puts all side by side.

@@ -14,7 +14,7 @@ pub struct Import {
     pub table: String,
     /// The named offline store; `None` is the project's `offline_store`.
     pub store: Option<String>,
-    /// Whether rows are appended or replace all others.
+    /// Whether rows are appended, with columns that the table lacks or without, or replace all others.
     pub mode: WriteMode,
     /// Columns to partition a new table by.
     pub partition_by: Vec<String>,
@@ -25,7 +25,7 @@ impl FeatureStore {
     /// it returns; nothing is visible before.
     ///
     /// # Errors
-    /// `Unsupported` (`P801`) for a store that does not write, `InvalidArgument` (`P406`) for a
+    /// `Unsupported` (`P801`) for a store that does not write, or add columns if it is to, `InvalidArgument` (`P406`) for a
     /// partition column that the rows lack, `FailedPrecondition` (`P505`) if the table has other columns.
     pub async fn import(
         &self,
@@ -38,6 +38,10 @@ impl FeatureStore {
         if !store.capabilities().write {
             return Err(unsupported(&store.info(), "writing tables")
                 .help("write the table with the store's own tools"));
+        }
+        if import.mode == WriteMode::Extend && !store.capabilities().new_columns {
+            return Err(unsupported(&store.info(), "adding columns to tables")
+                .help("add the columns with the store's own tools"));
         }
         for column in &import.partition_by {
             if rows.schema.column_with_name(column).is_none() {

@@ -13,12 +13,14 @@ mod apply;
 mod cast;
 mod cells;
 mod cleanup;
+mod dataset;
 mod delete;
 mod describe;
 mod doctor;
 mod explain;
 mod historical;
 mod import;
+mod maintain;
 mod materialize;
 mod on_demand;
 mod online;
@@ -36,6 +38,12 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use apply::Applied;
+pub use dataset::{
+    ColumnRole, CreateDataset, Dataset, DatasetColumn, DatasetDiff, DatasetDifference,
+    DatasetRequest, DatasetSpine, DiffPart, Recreation, RowDiff, Split, SplitOptions, SplitRule,
+    Statistics, StoredSpine, StoredTable, UsedDefinition, UsedDefinitions, UsedSource,
+    version_text,
+};
 pub use delete::{Delete, DeleteSummary};
 pub use describe::{DescribedFeature, DescribedSource, Description, ListedObject};
 pub use doctor::Finding;
@@ -43,7 +51,7 @@ pub use import::Import;
 pub use materialize::{Materialize, MaterializeRange, MaterializedView, Progress, ProgressFn};
 pub use online::{OnlineCall, OnlineQuery, OnlineRequest};
 pub use plan::{FieldChange, Plan, PlanAction, PlanEntry};
-use provender_core::provider::{Commit, Providers, Registry, Revision};
+use provender_core::provider::{Commit, Providers, Registry, Resources, Revision};
 use provender_core::{Catalog, Context, Error, Result, codes};
 use provender_definitions::ProjectConfig;
 pub use provender_engine::spill;
@@ -57,6 +65,8 @@ pub use verify::{Difference, VerifiedView, Verify};
 #[derive(Clone)]
 pub struct FeatureStore {
     inner: Arc<Inner>,
+    /// Less memory than the configuration allows, for work of this clone.
+    memory_limit_bytes: Option<u64>,
 }
 
 struct Inner {
@@ -91,7 +101,18 @@ impl FeatureStore {
                 registry,
                 catalog: RwLock::new(None),
             }),
+            memory_limit_bytes: None,
         })
+    }
+
+    /// The same store, whose work on this machine holds at most `n_bytes` of rows in memory, or what
+    /// `limits.memory` allows if that is less. Work that runs beside other work shares the limit so.
+    #[must_use]
+    pub fn with_memory_limit(&self, n_bytes: u64) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            memory_limit_bytes: Some(n_bytes),
+        }
     }
 
     /// The configuration.
@@ -154,6 +175,15 @@ impl FeatureStore {
 
     pub(crate) fn registry(&self) -> &Arc<dyn Registry> {
         &self.inner.registry
+    }
+
+    /// The limits for work on this machine.
+    pub(crate) fn resources(&self) -> Resources {
+        let mut resources = self.stores().resources();
+        if let Some(n_bytes) = self.memory_limit_bytes {
+            resources.memory_limit_bytes = resources.memory_limit_bytes.min(n_bytes);
+        }
+        resources
     }
 
     pub(crate) fn stores(&self) -> &Stores {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::product::{provender, python, repository};
+use crate::redis_servers::Server as Redis;
 
 /// A copy of the example without anything it produced.
 fn project() -> tempfile::TempDir {
@@ -87,8 +88,35 @@ fn training_set_of_all_departures_equals_an_independent_computation() {
 
 #[test]
 fn latest_values_at_the_end_of_the_year_equal_an_independent_computation() {
-    const INSTANT: &str = "2014-01-01T00:00:00Z";
     let project = project();
+    latest_values_are_right(&project);
+}
+
+#[test]
+fn latest_values_in_redis_equal_an_independent_computation() {
+    let redis = Redis::start();
+    let project = project();
+    let config = project.path().join("provender.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    let url = redis.url();
+    fs::write(
+        &config,
+        format!("{text}online_store: {{type: redis, url: '{url}'}}\n"),
+    )
+    .unwrap();
+    latest_values_are_right(&project);
+    let n_held = redis.wire().run("DBSIZE").number();
+    assert!(n_held > 5_000, "Redis holds {n_held} keys");
+    assert!(!project.path().join(".provender/online").exists());
+    // Once more, over what is held.
+    let again = ["materialize", "2012-12-31", "2014-01-01"];
+    provender(project.path(), again);
+    let verified = provender(project.path(), ["verify", "--full"]);
+    assert!(verified.contains("airport_weather@1"), "{verified}");
+}
+
+fn latest_values_are_right(project: &tempfile::TempDir) {
+    const INSTANT: &str = "2014-01-01T00:00:00Z";
     provender(project.path(), ["apply", "--yes"]);
     provender(
         project.path(),

@@ -6,8 +6,12 @@
     clippy::print_stdout
 )]
 
+mod dataset;
 mod flights;
 mod kill;
 mod online_faults;
 mod product;
+#[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
+#[allow(unused)]
+mod redis_servers;
 mod visits;

@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use provender_core::BatchStream;
-use provender_core::model::Relation;
-use provender_core::request::SqlSpine;
-use provender_store::{FeatureStore, HistoricalRequest, Selection};
+use provender_store::{FeatureStore, HistoricalRequest};
 
+use super::training::{request, spine_file, sql_spine};
 use crate::args::HistoricalArgs;
-use crate::errors::{DONE, Failure, Outcome, say, usage};
+use crate::errors::{DONE, Outcome, say, usage};
 use crate::input::{Input, InputFile};
 use crate::output::{self, Destination};
 use crate::progress::{Progress, plural};
@@ -20,15 +19,8 @@ use crate::session::Session;
 /// `P401` to `P408` for a request or spine that does not fit, `P901` and `P902` for an output that
 /// cannot be written.
 pub(crate) async fn run(session: &Session, args: HistoricalArgs) -> Outcome {
-    let request = request(&args)?;
-    let spine = match &args.spine {
-        Some(path) => Some(InputFile::new(
-            path,
-            args.spine_format,
-            args.columns.schema.as_deref(),
-        )?),
-        None => None,
-    };
+    let request = request(&args.training)?;
+    let spine = spine_file(&args.training)?;
     let destination = match &args.out {
         Some(path) => Destination::file(path, session.output)?,
         None => Destination::stdout(session.output)?,
@@ -42,7 +34,7 @@ pub(crate) async fn run(session: &Session, args: HistoricalArgs) -> Outcome {
     let (rows, total) = match spine {
         Some(file) => from_file(session, &store, &request, file).await?,
         None => {
-            let sql = sql_spine(&args);
+            let sql = sql_spine(&args.training);
             let rows = store.historical_sql(&session.cx, &request, sql).await?;
             (rows, None)
         }
@@ -60,27 +52,6 @@ pub(crate) async fn run(session: &Session, args: HistoricalArgs) -> Outcome {
         ));
     }
     Ok(DONE)
-}
-
-fn request(args: &HistoricalArgs) -> Outcome<HistoricalRequest> {
-    let selection = match &args.service {
-        Some(service) => Selection::service(service),
-        None => Selection::features(&args.features.join(",")),
-    };
-    Ok(HistoricalRequest {
-        selection: selection.map_err(Failure::Usage)?,
-        timestamp: args.timestamp.clone(),
-        as_known: args.as_known,
-        full_feature_names: args.full_feature_names,
-    })
-}
-
-fn sql_spine(args: &HistoricalArgs) -> SqlSpine {
-    SqlSpine {
-        relation: Relation::Query(args.spine_sql.clone().unwrap_or_default()),
-        // Without a name the store finds it as in any spine.
-        timestamp: args.timestamp.clone().unwrap_or_default(),
-    }
 }
 
 async fn from_file(

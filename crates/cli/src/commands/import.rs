@@ -39,6 +39,8 @@ pub(crate) async fn run(session: &Session, args: ImportArgs) -> Outcome {
         store: args.store,
         mode: if args.overwrite {
             WriteMode::Overwrite
+        } else if args.add_columns {
+            WriteMode::Extend
         } else {
             WriteMode::Append
         },

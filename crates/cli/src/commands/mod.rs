@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod dataset;
 mod delete;
 mod describe;
 mod doctor;
@@ -18,6 +19,8 @@ mod push;
 mod schema;
 mod serve;
 mod status;
+mod table;
+mod training;
 mod verify;
 
 use crate::args::{Cli, Command};
@@ -44,6 +47,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Historical(args) => {
             session::run(&global, async |s| historical::run(s, args).await)
         }
+        Command::Dataset(command) => {
+            session::run(&global, async |s| dataset::run(s, command).await)
+        }
         Command::Materialize(args) => {
             session::run(&global, async |s| materialize::run(s, args).await)
         }
@@ -56,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Delete(args) => session::run(&global, async |s| delete::run(s, args).await),
         Command::Verify(args) => session::run(&global, async |s| verify::run(s, args).await),
         Command::Serve(args) => session::run_service(&global, async |s| serve::run(s, args).await),
+        Command::Table(command) => session::run(&global, async |s| table::run(s, command).await),
         Command::Doctor => session::run(&global, async |s| doctor::run(s).await),
     }
 }

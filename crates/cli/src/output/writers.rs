@@ -4,19 +4,14 @@ use arrow_array::RecordBatch;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_json::writer::{JsonArray, LineDelimited};
 use arrow_schema::SchemaRef;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 use provender_core::{Error, codes};
 
 use super::columns::{Plain, Texts};
+use super::parquet::ParquetRows;
 use super::table::Preview;
 use super::target::Target;
 use super::{Format, Outcome};
 use crate::errors::Failure;
-
-/// A Parquet row group is written out when it holds this much, so that memory stays bounded.
-const ROW_GROUP_BYTES: usize = 128 << 20;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +36,7 @@ enum Kind {
     Csv(Texts, Box<arrow_csv::Writer<Target>>),
     ArrowFile(Plain, Box<FileWriter<Target>>),
     ArrowStream(Box<StreamWriter<Target>>),
-    Parquet(Box<ArrowWriter<Target>>),
+    Parquet(Box<ParquetRows>),
 }
 
 impl RowWriter {
@@ -74,15 +69,7 @@ impl RowWriter {
             Format::ArrowStream => Kind::ArrowStream(Box::new(
                 StreamWriter::try_new(to, &schema).map_err(|error| target.failure(&error))?,
             )),
-            Format::Parquet => {
-                let properties = WriterProperties::builder()
-                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                    .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-                    .build();
-                let writer = ArrowWriter::try_new(to, schema.clone(), Some(properties))
-                    .map_err(|error| target.failure(&error))?;
-                Kind::Parquet(Box::new(writer))
-            }
+            Format::Parquet => Kind::Parquet(Box::new(ParquetRows::new(to, schema.clone()))),
         };
         Ok(Self {
             kind,
@@ -134,7 +121,7 @@ impl RowWriter {
             Kind::ArrowFile(_, mut writer) => writer.finish(),
             Kind::ArrowStream(mut writer) => writer.finish(),
             Kind::Parquet(writer) => {
-                writer.close().map_err(|error| target.failure(&error))?;
+                writer.finish().map_err(|error| target.failure(&error))?;
                 Ok(())
             }
         };

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod apart;
+mod dataset;
 mod flow;
 mod latest;
 mod outputs;
 mod reads;
 mod run;
+mod tables;
 mod writes;

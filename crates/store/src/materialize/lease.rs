@@ -17,14 +17,14 @@ use super::holder::{Holder, is_dead};
 
 /// How long a lease lasts and how often it is prolonged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     pub(super) ttl: Duration,
     pub(super) renew_every: Duration,
 }
 
 impl Terms {
     /// A run that dies where nobody can see it blocks others for half a minute.
-    pub(super) const RUN: Self = Self {
+    pub(crate) const RUN: Self = Self {
         ttl: Duration::from_secs(30),
         renew_every: Duration::from_secs(10),
     };
@@ -36,7 +36,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const N_ATTEMPTS: usize = 8;
 
 /// A lease that is held and prolonged until it is released or dropped.
-pub(super) struct HeldLease {
+pub(crate) struct HeldLease {
     lent: Option<Lent>,
     terms: Terms,
     /// Goes last: until then the run counts as alive.
@@ -51,11 +51,11 @@ struct Lent {
 }
 
 /// Tells when a lease is lost.
-pub(super) struct Lost(oneshot::Receiver<Error>);
+pub(crate) struct Lost(oneshot::Receiver<Error>);
 
 impl Lost {
     /// Ends with the reason once the lease is lost; never if it is not.
-    pub(super) async fn wait(self) -> Error {
+    pub(crate) async fn wait(self) -> Error {
         match self.0.await {
             Ok(error) => error,
             Err(_) => pending().await,
@@ -68,7 +68,7 @@ impl HeldLease {
     ///
     /// # Errors
     /// `Conflict` (`P305`) at once if another run holds it, naming the holder and the time left.
-    pub(super) async fn acquire(
+    pub(crate) async fn acquire(
         registry: &Arc<dyn Registry>,
         cx: &Context,
         name: &str,
@@ -98,7 +98,7 @@ impl HeldLease {
     ///
     /// # Errors
     /// `Conflict` (`P305`) if it is not, and `Unavailable` (`P304`).
-    pub(super) async fn confirm(&self) -> Result<()> {
+    pub(crate) async fn confirm(&self) -> Result<()> {
         let Some(lent) = &self.lent else {
             return Ok(());
         };
@@ -116,7 +116,7 @@ impl HeldLease {
     }
 
     /// Gives the lease back. A registry that cannot be reached is not waited for: the lease runs out.
-    pub(super) async fn release(mut self) {
+    pub(crate) async fn release(mut self) {
         if let Some(lent) = self.lent.take() {
             lent.release().await;
         }

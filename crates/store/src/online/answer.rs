@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 use arrow_select::nullif::nullif;
 use provender_core::provider::ProviderInfo;
 use provender_core::request::ViewRows;
-use provender_core::time::instant_type;
+use provender_core::time::UTC;
 use provender_core::{Error, Result, codes};
 
 use super::columns::Columns;
@@ -107,7 +107,7 @@ impl ViewRules {
             let found = rows.event_times.len();
             return broken(format!("{n_rows} keys and answered {found} event times"));
         }
-        if *rows.event_times.data_type() != instant_type() {
+        if !is_instant(rows.event_times.data_type()) {
             let found = rows.event_times.data_type();
             return broken(format!("event times and answered {found} for those"));
         }
@@ -224,6 +224,11 @@ impl ViewRules {
         .context("view", self.name.clone())
         .context("key", key)
     }
+}
+
+/// Whether a type is `provender_core::time::instant_type`, which would be made anew for each answer.
+fn is_instant(found: &DataType) -> bool {
+    matches!(found, DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if **zone == *UTC)
 }
 
 fn is_older(event_times: &TimestampMicrosecondArray, row: usize, oldest_us: i64) -> bool {

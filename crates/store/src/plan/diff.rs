@@ -20,7 +20,7 @@ pub struct FieldChange {
 
 /// The differences between two definitions of one kind, in the order of their fields. Definitions
 /// that cannot be written as JSON differ in nothing that could be shown.
-pub(super) fn diff(before: &impl Serialize, after: &impl Serialize) -> Vec<FieldChange> {
+pub(crate) fn diff(before: &impl Serialize, after: &impl Serialize) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     if let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) {
         compare("", Some(&before), Some(&after), &mut changes);

@@ -5,7 +5,7 @@
 
 mod breaks;
 mod check;
-mod diff;
+pub(crate) mod diff;
 mod draft;
 mod versions;
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cleanup;
+mod dataset;
+mod dataset_store;
 mod delete;
 mod historical;
 mod materialize;
