@@ -32,7 +32,7 @@ never provender-providers-local provender-engine provender-store provender-defin
 never provender-providers-delta provender-store provender-definitions provender-providers-registry
 never provender-providers-registry provender-engine provender-store provender-definitions datafusion
 never provender-providers-redis provender-engine provender-store provender-definitions datafusion fred
-never provender-providers-snowflake provender-engine provender-store provender-definitions datafusion deltalake
+never provender-providers-snowflake provender-store provender-definitions deltalake
 never provender-dialects tokio datafusion sqlparser provender-engine provender-store "${providers[@]}"
 never provender-plugin datafusion provender-engine provender-store provender-definitions "${providers[@]}"
 

@@ -133,25 +133,22 @@ impl Teller {
     /// A failure as the product's own error, which everything above hands on as it is.
     fn own(&self, error: &Error) -> provender_core::Error {
         let why = self.scrubber.text(&innermost(error));
-        match error {
-            Error::Unauthenticated { .. } => provender_core::Error::new(
+        let is_refusal =
+            matches!(error, Error::PermissionDenied { .. }) || why.contains("403 Forbidden");
+        let is_stranger =
+            matches!(error, Error::Unauthenticated { .. }) || why.contains("401 Unauthorized");
+        if is_stranger || (is_refusal && is_bad_key(&why)) {
+            return provender_core::Error::new(
                 &codes::STORAGE_CREDENTIALS,
                 format!("{} does not take the credentials: {why}", self.name),
-            )
-            .help("check the `storage:` options of the block, or the variables of the environment"),
-            Error::PermissionDenied { path, .. } if is_bad_key(&why) => provender_core::Error::new(
-                &codes::STORAGE_CREDENTIALS,
-                format!("{} does not take the credentials: {why}", self.name),
-            )
-            .help("check the `storage:` options of the block, or the variables of the environment")
-            .context("path", path.clone()),
-            Error::PermissionDenied { path, .. } => provender_core::Error::new(
-                &codes::STORAGE_DENIED,
-                format!("{} is refused: {why}", self.object(path)),
             )
             .help(
-                "grant the user of these credentials what the documentation of `type: delta` lists",
-            ),
+                "check the `storage:` options of the block, or the variables of the environment",
+            );
+        }
+        match error {
+            Error::PermissionDenied { path, .. } => self.refused(&self.object(path), &why),
+            _ if is_refusal => self.refused(&self.name, &why),
             _ => provender_core::Error::new(
                 &codes::OFFLINE_UNAVAILABLE,
                 format!("{} cannot be used: {why}", self.name),
@@ -160,9 +157,16 @@ impl Teller {
             .retryable(true),
         }
     }
+
+    fn refused(&self, what: &str, why: &str) -> provender_core::Error {
+        provender_core::Error::new(&codes::STORAGE_DENIED, format!("{what} is refused: {why}"))
+            .help(
+                "grant the user of these credentials what the documentation of `type: delta` lists",
+            )
+    }
 }
 
-/// S3 answers a wrong key with 403, as it does a missing grant.
+/// Clouds answer a wrong key with 403, as they do a missing grant.
 fn is_bad_key(answer: &str) -> bool {
     [
         "InvalidAccessKeyId",
@@ -171,6 +175,7 @@ fn is_bad_key(answer: &str) -> bool {
         "InvalidToken",
         "TokenRefreshRequired",
         "AuthenticationFailed",
+        "failed to authenticate",
     ]
     .iter()
     .any(|code| answer.contains(code))
@@ -376,6 +381,17 @@ mod tests {
         let whole = format!("{error} {error:?}");
         assert!(!whole.contains("can/ary"), "{whole}");
         assert!(whole.contains("does not take the credentials"), "{whole}");
+        for (answer, code) in [
+            ("403 Forbidden: <Code>AccessDenied</Code>", "P514"),
+            ("403 Forbidden: <Code>SignatureDoesNotMatch</Code>", "P513"),
+            ("503 Slow Down", "P503"),
+        ] {
+            let own = teller.own(&Error::Generic {
+                store: "S3",
+                source: answer.into(),
+            });
+            assert_eq!(own.code(), code, "{own}");
+        }
         let error = teller.tell(Error::NotFound {
             path: "a/b".to_owned(),
             source: "http://h/a/b?sig=1 404".into(),

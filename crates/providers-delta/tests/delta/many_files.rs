@@ -13,6 +13,8 @@ use crate::support::*;
 
 const N_FILES: usize = 10_000;
 const N_FEATURES: usize = 20;
+/// Half of them are asked for, as views do.
+const N_ASKED: usize = 10;
 const LIMIT_KIB: u64 = 300 * 1024;
 const FOLDER: &str = "PROVENDER_TEST_MANY_FILES";
 
@@ -69,6 +71,9 @@ async fn planning_process() {
     let store = open(Path::new(&folder)).await;
     let before = peak_kib();
     let mut scan = all(SourceRef::table("many"));
+    let features = (0..N_ASKED).map(|n| format!("feature_{n}"));
+    let keys = ["id", "time_hour"].map(str::to_owned);
+    scan.columns = Some(keys.into_iter().chain(features).collect());
     scan.ranges = vec![ColumnRange {
         column: "time_hour".to_owned(),
         min_us: Some(0),
