@@ -1,10 +1,11 @@
 """Computes what examples/nyc-flights must hold online as of an instant, in DuckDB, and compares cell by cell.
 
 usage: check_flights_online.py keys RAW_DIR KEYS.csv
-       check_flights_online.py check RAW_DIR ANSWERS.parquet INSTANT
+       check_flights_online.py check RAW_DIR ANSWERS.parquet INSTANT held|dropped
 The first writes keys to ask for: every plane, and with them every route, and some that never flew. The
 second takes the answers to these, with statuses, prints one line and exits 0 if every row and column
-agrees; prints the first differences and exits 1 if not.
+agrees; prints the first differences and exits 1 if not. `dropped` says that the store drops rows that have
+expired, so that nothing of them is found.
 """
 
 import sys
@@ -52,6 +53,8 @@ GROUP BY ALL
 db.execute(f"""
 CREATE TABLE seen AS SELECT origin, max(time_hour) AS seen_at FROM weather WHERE time_hour <= {instant} GROUP BY ALL
 """)
+if sys.argv[5] == "dropped":
+    db.execute("DELETE FROM seen")
 db.execute("""
 CREATE TABLE expected AS
 SELECT a.row,
