@@ -8,9 +8,11 @@
 mod aggregate;
 mod answer;
 mod column;
+mod decode;
 mod dialect;
 mod join;
 mod latest;
+mod rows;
 mod source;
 mod spine;
 mod sql_text;
@@ -18,8 +20,10 @@ mod view;
 mod windows;
 
 pub use answer::{Answer, AnswerColumn, Encoding};
+pub use decode::{Cast, Decoder};
 pub use dialect::{Dialect, Limits};
 pub use join::{JoinPlan, SpineInput, point_in_time_join, supports};
 pub use latest::{latest, scan, windows};
+pub use rows::{RowTexts, TimeRange, decimal_text, float_text, hex_text};
 pub use source::{SourceTable, Sources, TableName, source_sql};
 pub use spine::SpineLayout;

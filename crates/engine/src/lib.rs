@@ -12,6 +12,7 @@ mod keys;
 mod latest;
 mod matches;
 pub mod on_demand;
+pub mod parts;
 mod source;
 pub mod spill;
 mod spine;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_engine::parts::within;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -182,29 +183,12 @@ fn one_stream(cx: &Context, http: &Http, data: QueryData, limits: Limits) -> Res
 /// Runs a statement for as long as its caller waits.
 async fn run_in(cx: &Context, session: &Session, statement: Statement) -> Result<QueryData> {
     cx.check()?;
-    let passed = async {
-        match cx.deadline() {
-            Some(deadline) => {
-                tokio::time::sleep_until(tokio::time::Instant::from_std(deadline)).await
-            }
-            None => std::future::pending().await,
-        }
-    };
-    let outcome = {
-        let run = session.run(statement);
-        tokio::select! {
-            outcome = run => Some(outcome),
-            () = cx.cancelled() => None,
-            () = passed => None,
-        }
-    };
-    match outcome {
-        Some(outcome) => outcome,
-        None => {
+    match within(cx, session.run(statement)).await {
+        Ok(outcome) => outcome,
+        Err(ended) => {
             // The statement was dropped, which aborts it; a process that ends now must not be quicker.
             session.aborted().await;
-            cx.check()?;
-            Err(Error::new(&codes::CANCELLED, "the call was cancelled"))
+            Err(ended)
         }
     }
 }

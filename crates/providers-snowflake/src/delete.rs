@@ -6,10 +6,10 @@ use provender_core::names::find_column;
 use provender_core::provider::{Provider, unsupported};
 use provender_core::request::SourceRef;
 use provender_core::{Context, Error, Result, codes};
-use provender_dialects::Dialect;
+use provender_dialects::{Dialect, RowTexts};
 use provender_engine::cast::cast_value;
 
-use crate::rows::{Kind, RowShape, RowTexts};
+use crate::rows::{Kind, RowShape, push};
 use crate::session::Statement;
 use crate::store::SnowflakeOfflineStore;
 
@@ -83,7 +83,7 @@ pub(crate) async fn delete(
             .map(|(column, kind)| cast_value(column, &kind.value_type(), true).ok())
             .collect();
         if let Some(columns) = columns {
-            texts.push(&shape.kinds, &columns, 0);
+            push(&mut texts, &shape.kinds, &columns, 0);
         }
         let is_last = row + 1 == keys.num_rows();
         if (is_last || texts.is_full())

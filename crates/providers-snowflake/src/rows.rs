@@ -11,7 +11,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field};
 use provender_core::{Error, Result, ValueType, codes};
-use provender_dialects::Dialect;
+use provender_dialects::{Dialect, RowTexts, decimal_text, float_text, hex_text};
 use provender_engine::cast::cast_value;
 
 use crate::session::Statement;
@@ -142,7 +142,7 @@ impl Kind {
                 array.as_string::<i32>().value(row).to_owned()
             }
             Self::Boolean => array.as_boolean().value(row).to_string(),
-            Self::Binary => hex(array.as_binary::<i32>().value(row)),
+            Self::Binary => hex_text(array.as_binary::<i32>().value(row)),
             Self::Date => array.as_primitive::<Date32Type>().value(row).to_string(),
             Self::Timestamp(_) => array
                 .as_primitive::<TimestampMicrosecondType>()
@@ -166,38 +166,6 @@ impl Kind {
             }
         }
     }
-}
-
-fn decimal_text(unscaled: i128, scale: i8) -> String {
-    let scale = usize::try_from(scale).unwrap_or_default();
-    if scale == 0 {
-        return unscaled.to_string();
-    }
-    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    let sign = if unscaled < 0 { "-" } else { "" };
-    format!("{sign}{whole}.{fraction}")
-}
-
-/// The shortest text that reads back as the same number.
-fn float_text(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "inf" } else { "-inf" }.to_owned()
-    } else {
-        format!("{value:e}")
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02X}");
-    }
-    text
 }
 
 /// The columns of rows that travel.
@@ -240,58 +208,14 @@ impl RowShape {
     }
 }
 
-/// Rows as JSON, cut into texts of about a given size.
-#[derive(Debug)]
-pub(crate) struct RowTexts {
-    text: String,
-    n_rows: u64,
-    max_bytes: usize,
-}
-
-impl RowTexts {
-    pub(crate) fn new(max_bytes: usize) -> Self {
-        Self {
-            text: String::new(),
-            n_rows: 0,
-            max_bytes: max_bytes.max(1),
-        }
-    }
-
-    /// Adds one row of columns that are of the kinds' value types.
-    pub(crate) fn push(&mut self, kinds: &[Kind], columns: &[ArrayRef], row: usize) {
-        self.text
-            .push_str(if self.n_rows == 0 { "[[" } else { ",[" });
-        for (at, (kind, column)) in kinds.iter().zip(columns).enumerate() {
-            if at > 0 {
-                self.text.push(',');
-            }
-            if column.is_null(row) {
-                self.text.push_str("null");
-                continue;
-            }
-            let text = kind.text(column.as_ref(), row);
-            self.text
-                .push_str(&serde_json::Value::String(text).to_string());
-        }
-        self.text.push(']');
-        self.n_rows += 1;
-    }
-
-    /// Whether it is time to send what there is.
-    pub(crate) fn is_full(&self) -> bool {
-        self.text.len() >= self.max_bytes
-    }
-
-    /// What there is, if anything.
-    pub(crate) fn take(&mut self) -> Option<String> {
-        if self.n_rows == 0 {
-            return None;
-        }
-        self.n_rows = 0;
-        let mut text = std::mem::take(&mut self.text);
-        text.push(']');
-        Some(text)
-    }
+/// Adds one row of columns that are of the kinds' value types.
+pub(crate) fn push(texts: &mut RowTexts, kinds: &[Kind], columns: &[ArrayRef], row: usize) {
+    let cells = kinds.iter().zip(columns);
+    texts.push(cells.map(|(kind, column)| {
+        column
+            .is_valid(row)
+            .then(|| kind.text(column.as_ref(), row))
+    }));
 }
 
 /// The columns of a batch as the kinds' value types.

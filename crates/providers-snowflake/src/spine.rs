@@ -5,17 +5,15 @@
 //! after the whole process was killed.
 
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
 use futures::StreamExt;
 use provender_core::request::SpineRows;
 use provender_core::{BatchStream, Context, Error, Result, codes};
-use provender_dialects::{Dialect, SpineLayout, TableName};
+use provender_dialects::{Dialect, RowTexts, SpineLayout, TableName, TimeRange};
 use uuid::Uuid;
 
 use crate::client::OwnSession;
 use crate::error::internal;
-use crate::rows::{Kind, RowShape, RowTexts, cast_columns};
+use crate::rows::{Kind, RowShape, cast_columns, push};
 use crate::session::Statement;
 use crate::store::SnowflakeOfflineStore;
 
@@ -54,7 +52,7 @@ pub(crate) async fn place(
         let Some(batch) = rows.next().await else {
             let batch = arrow_select::concat::concat_batches(&schema, &first)
                 .map_err(|error| internal("a spine's batches are not of its schema", error))?;
-            let mut times = Times::default();
+            let mut times = TimeRange::default();
             times.add(&layout.encode(&batch)?);
             return Ok((PlacedSpine::Inline(batch), times.bound(layout)));
         };
@@ -90,7 +88,7 @@ async fn upload(
     layout: &SpineLayout,
     table: &TableName,
     mut rows: BatchStream,
-) -> Result<Times> {
+) -> Result<TimeRange> {
     session
         .execute(
             cx,
@@ -113,14 +111,14 @@ async fn upload(
         shape.names.push(field.name().clone());
         shape.kinds.push(kind);
     }
-    let mut times = Times::default();
+    let mut times = TimeRange::default();
     let mut texts = RowTexts::new(store.insert_bytes);
     while let Some(batch) = rows.batches.next().await {
         let batch = layout.encode(&batch?)?;
         times.add(&batch);
         let columns = cast_columns(&batch, &shape.kinds)?;
         for row in 0..batch.num_rows() {
-            texts.push(&shape.kinds, &columns, row);
+            push(&mut texts, &shape.kinds, &columns, row);
             if texts.is_full()
                 && let Some(text) = texts.take()
             {
@@ -132,27 +130,4 @@ async fn upload(
         session.execute(cx, shape.insert(&sql, &text)?).await?;
     }
     Ok(times)
-}
-
-/// The least and the greatest time of a spine, by which source rows that no spine row sees are left out.
-#[derive(Default)]
-struct Times(Option<(i64, i64)>);
-
-impl Times {
-    /// Takes in rows as the layout encodes them.
-    fn add(&mut self, batch: &RecordBatch) {
-        let times = batch.column_by_name("t");
-        let times = times.and_then(|times| times.as_primitive_opt::<Int64Type>());
-        for us in times.into_iter().flat_map(|times| times.iter().flatten()) {
-            let (least, greatest) = self.0.unwrap_or((us, us));
-            self.0 = Some((least.min(us), greatest.max(us)));
-        }
-    }
-
-    fn bound(self, layout: SpineLayout) -> SpineLayout {
-        match self.0 {
-            Some((least, greatest)) => layout.within(least, greatest),
-            None => layout,
-        }
-    }
 }

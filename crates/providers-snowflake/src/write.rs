@@ -11,13 +11,13 @@ use provender_core::names::find_column;
 use provender_core::provider::{Provider, unsupported};
 use provender_core::request::{OfflineWrite, SourceRef, WriteMode, WriteSummary};
 use provender_core::{BatchStream, CastRule, Context, Error, ErrorKind, Result, ValueType, codes};
-use provender_dialects::{Dialect, TableName};
+use provender_dialects::{Dialect, RowTexts, TableName};
 use provender_engine::cast::cast_value;
 
 use crate::client::OwnSession;
 use crate::error::{is_session_lost, snowflake_code};
 use crate::ledger::Entry;
-use crate::rows::{Kind, RowShape, RowTexts};
+use crate::rows::{Kind, RowShape, push};
 use crate::session::Statement;
 use crate::spine::temporary_name;
 use crate::store::SnowflakeOfflineStore;
@@ -300,7 +300,7 @@ impl Job<'_> {
                 return Err(error.context("table", self.write.table.clone()));
             }
             self.cx.check()?;
-            tokio::time::sleep(crate::session::pause(attempt)).await;
+            tokio::time::sleep(provender_engine::parts::pause(attempt)).await;
         }
     }
 
@@ -321,7 +321,7 @@ impl Job<'_> {
                 {
                     self.stage(session, &mut held, &text).await?;
                 }
-                texts.push(&self.target.shape.kinds, &columns, row);
+                push(&mut texts, &self.target.shape.kinds, &columns, row);
             }
             held.n_rows += batch.num_rows() as u64;
         }

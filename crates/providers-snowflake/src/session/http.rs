@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, RETRY_AFTER};
 use http::{Method, StatusCode};
 use provender_core::{Error, Result, codes};
+use provender_engine::parts::pause;
 use url::Url;
 use uuid::Uuid;
 
@@ -16,8 +17,7 @@ use super::protocol::Envelope;
 
 /// How often a request is sent before its failure is told.
 const MAX_ATTEMPTS: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
 /// Statements may be held by the server for 45 seconds before it answers that they are in progress.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -214,15 +214,6 @@ pub(crate) struct Failure {
     pub wait: Option<Duration>,
 }
 
-/// How long to wait before the given attempt: doubled each time, with some chance so that many
-/// clients do not come back at once.
-pub(crate) fn pause(attempt: u32) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(1_u32 << attempt.saturating_sub(1).min(10));
-    let longest = doubled.min(LONGEST_PAUSE);
-    let share = Uuid::new_v4().as_bytes()[0];
-    longest / 2 + longest.mul_f64(f64::from(share) / 512.0)
-}
-
 /// How often a chunk is asked for.
 pub(crate) const MAX_CHUNK_ATTEMPTS: u32 = MAX_ATTEMPTS;
 
@@ -246,5 +237,5 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .trim()
         .parse()
         .ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }

@@ -21,7 +21,7 @@ use snowflake_api::{
 use url::Url;
 
 use self::credentials::Credentials;
-pub(crate) use self::http::{Http, MAX_CHUNK_ATTEMPTS, pause};
+pub(crate) use self::http::{Http, MAX_CHUNK_ATTEMPTS};
 use self::protocol::QueryData;
 use self::seam::{CALL, Call, Seam, SeamMiddleware};
 use crate::config::SnowflakeConfig;
