@@ -29,7 +29,7 @@ never provender-codec tokio datafusion provender-engine provender-store provende
 never provender-store deltalake sqlx heed provender-codec provender-server provender-cli "${providers[@]}"
 never provender-server deltalake sqlx heed provender-codec provender-cli "${providers[@]}"
 never provender-providers-local provender-engine provender-store provender-definitions datafusion
-never provender-providers-delta provender-store provender-definitions provender-providers-registry
+never provender-providers-delta provender-store provender-definitions provender-providers-registry provender-providers-snowflake
 never provender-providers-registry provender-engine provender-store provender-definitions datafusion
 never provender-providers-redis provender-engine provender-store provender-definitions datafusion fred
 never provender-providers-snowflake provender-store provender-definitions deltalake

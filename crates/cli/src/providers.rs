@@ -8,6 +8,7 @@ pub(crate) fn built_in() -> Providers {
     providers.register(provender_providers_registry::sqlite_factory());
     providers.register(provender_providers_registry::postgres_factory());
     providers.register(provender_providers_delta::factory());
+    providers.register(provender_providers_delta::databricks::factory());
     providers.register(provender_providers_snowflake::factory());
     providers.register(provender_providers_local::factory());
     providers.register(provender_providers_redis::factory());

@@ -2,6 +2,7 @@
 
 mod config;
 mod convert;
+pub mod databricks;
 mod delete;
 mod error;
 mod kinds;

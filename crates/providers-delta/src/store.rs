@@ -63,6 +63,7 @@ impl DeltaOfflineStore {
             tables: Tables {
                 base,
                 location,
+                named: None,
                 storage,
             },
             session: sql::session(&config.resources)?,

@@ -41,6 +41,8 @@ pub(crate) struct Tables {
     pub base: PathBuf,
     /// The folder of tables that are named by a name alone.
     pub location: Location,
+    /// A table that lies elsewhere than its name says, for a store of this table alone.
+    pub named: Option<(String, Location)>,
     /// How object stores are reached.
     pub storage: Storage,
 }
@@ -59,6 +61,15 @@ pub(crate) struct Place {
 impl Tables {
     /// Finds the table of a name: exactly, else by the only one whose name differs in case alone.
     pub(crate) async fn find(&self, name: &str) -> Result<Place> {
+        if let Some((known, at)) = &self.named
+            && known == name
+        {
+            return Ok(Place {
+                name: name.to_owned(),
+                at: at.clone(),
+                kind: self.kind_of(at).await?,
+            });
+        }
         let mut at = location::of_table(&self.base, &self.location, name)?;
         let mut kind = self.kind_of(&at).await?;
         if kind == Kind::Missing

@@ -15,3 +15,4 @@ mod product;
 #[allow(unused)]
 mod redis_servers;
 mod visits;
+mod warehouses;

@@ -12,6 +12,7 @@ use provender_core::{Error, Result, codes};
 use url::Url;
 
 use super::guarded::{Guarded, Scrubber};
+use super::temporary::{AzureKeys, GoogleKeys, KeySource, Renewing, S3Keys};
 use super::{Cloud, StorageOptions, canonical};
 
 const TIMEOUT: &str = "30s";
@@ -28,6 +29,7 @@ pub(super) fn client(
     block: &str,
     bucket: &Url,
     options: &StorageOptions,
+    keys: Option<&Arc<dyn KeySource>>,
 ) -> Result<Arc<dyn ObjectStore>> {
     let Some((cloud, _)) = canonical(bucket.as_str()) else {
         return Err(Error::new(
@@ -79,17 +81,28 @@ pub(super) fn client(
         retry_timeout: timeout.max(Duration::from_secs(60)),
     };
     let (pairs, mut secrets) = match cloud {
-        Cloud::S3 => with_environment("AWS_", s3(options), &S3_CREDENTIALS),
-        Cloud::Azure => with_environment("AZURE_", azure(options, bucket), &AZURE_CREDENTIALS),
-        Cloud::Google => with_environment("GOOGLE_", google(options), &GOOGLE_CREDENTIALS),
+        Cloud::S3 => with_environment("AWS_", s3(options), &S3_CREDENTIALS, keys.is_some()),
+        Cloud::Azure => with_environment(
+            "AZURE_",
+            azure(options, bucket),
+            &AZURE_CREDENTIALS,
+            keys.is_some(),
+        ),
+        Cloud::Google => with_environment(
+            "GOOGLE_",
+            google(options),
+            &GOOGLE_CREDENTIALS,
+            keys.is_some(),
+        ),
     };
     secrets.extend(options.secrets());
     let scrubber = Scrubber::new(secrets);
+    let keys = keys.map(|keys| Renewing::new(keys.clone(), scrubber.clone()));
     let name = bucket.as_str().trim_end_matches('/').to_owned();
     let store = match cloud {
-        Cloud::S3 => build_s3(bucket, http, retry, pairs),
-        Cloud::Azure => build_azure(bucket, http, retry, pairs),
-        Cloud::Google => build_google(bucket, http, retry, pairs),
+        Cloud::S3 => build_s3(bucket, http, retry, pairs, keys),
+        Cloud::Azure => build_azure(bucket, http, retry, pairs, keys),
+        Cloud::Google => build_google(bucket, http, retry, pairs, keys),
     };
     let store = store.map_err(|error| {
         bad(format!(
@@ -108,6 +121,7 @@ fn build_s3(
     http: ClientOptions,
     retry: RetryConfig,
     pairs: Vec<(String, String)>,
+    keys: Option<Renewing>,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     let builder = AmazonS3Builder::new()
         .with_url(bucket.as_str())
@@ -120,6 +134,10 @@ fn build_s3(
                 Err(_) => builder,
             }
         });
+    let builder = match keys {
+        Some(keys) => builder.with_credentials(Arc::new(S3Keys(keys))),
+        None => builder,
+    };
     Ok(Arc::new(builder.build()?))
 }
 
@@ -128,6 +146,7 @@ fn build_azure(
     http: ClientOptions,
     retry: RetryConfig,
     pairs: Vec<(String, String)>,
+    keys: Option<Renewing>,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     let host = bucket.host_str().unwrap_or_default();
     let url = match host.split_once('.') {
@@ -144,6 +163,10 @@ fn build_azure(
             Err(_) => builder,
         }
     });
+    let builder = match keys {
+        Some(keys) => builder.with_credentials(Arc::new(AzureKeys(keys))),
+        None => builder,
+    };
     Ok(Arc::new(builder.build()?))
 }
 
@@ -152,6 +175,7 @@ fn build_google(
     http: ClientOptions,
     retry: RetryConfig,
     pairs: Vec<(String, String)>,
+    keys: Option<Renewing>,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     let builder = GoogleCloudStorageBuilder::new()
         .with_url(bucket.as_str())
@@ -163,6 +187,10 @@ fn build_google(
             Err(_) => builder,
         }
     });
+    let builder = match keys {
+        Some(keys) => builder.with_credentials(Arc::new(GoogleKeys(keys))),
+        None => builder,
+    };
     Ok(Arc::new(builder.build()?))
 }
 
@@ -310,10 +338,12 @@ fn with_environment(
     prefix: &str,
     given: Pairs,
     credentials: &[&str],
+    has_keys: bool,
 ) -> (Vec<(String, String)>, Vec<String>) {
-    let has_credentials = given
-        .iter()
-        .any(|(key, _)| credentials.contains(key) || key.ends_with("skip_signature"));
+    let has_credentials = has_keys
+        || given
+            .iter()
+            .any(|(key, _)| credentials.contains(key) || key.ends_with("skip_signature"));
     let mut pairs = Vec::new();
     let mut secrets = Vec::new();
     for (name, value) in std::env::vars_os() {

@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,32 +25,47 @@ use provender_core::codes;
 /// How much of a server's answer is repeated.
 const MAX_TEXT: usize = 400;
 
-/// Takes secrets out of texts.
+/// Takes secrets out of texts. Clones know the same ones.
 #[derive(Clone)]
-pub(super) struct Scrubber(Arc<[String]>);
+pub(super) struct Scrubber(Arc<RwLock<Vec<String>>>);
+
+/// Secrets that are renewed are forgotten when there are so many newer ones.
+const MAX_LEARNED: usize = 64;
 
 impl Scrubber {
     pub(super) fn new(secrets: Vec<String>) -> Self {
-        let mut all: Vec<String> = Vec::new();
+        let scrubber = Self(Arc::default());
+        scrubber.learn(secrets);
+        scrubber
+    }
+
+    /// Takes these out as well from now on.
+    pub(super) fn learn(&self, secrets: Vec<String>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut new: Vec<String> = Vec::new();
         for secret in secrets {
             // As it is, and as a URL or a quoted text spells it.
             let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
             let quoted = secret.escape_debug().to_string();
             for form in [secret, encoded, quoted] {
-                if form.len() > 3 && !all.contains(&form) {
-                    all.push(form);
+                if form.len() > 3 && !all.contains(&form) && !new.contains(&form) {
+                    new.push(form);
                 }
             }
         }
-        // A secret that is a part of another must not leave the rest of that one behind.
-        all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self(all.into())
+        all.append(&mut new);
+        let n_forgotten = all.len().saturating_sub(MAX_LEARNED);
+        all.drain(..n_forgotten);
     }
 
     /// The text without secrets, without the queries of URLs (signatures stand there), on one line.
     pub(super) fn text(&self, text: &str) -> String {
         let mut clean = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for secret in self.0.iter() {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets: Vec<&String> = known.iter().collect();
+        // A secret that is a part of another must not leave the rest of that one behind.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in secrets {
             clean = clean.replace(secret.as_str(), "***");
         }
         let mut shown = String::with_capacity(clean.len());
@@ -115,6 +130,10 @@ impl Teller {
                 path,
                 source: told(source.as_ref()),
             },
+            // What was said in the product's words already, by whoever hands out keys.
+            Error::Generic { store, source } if source.is::<provender_core::Error>() => {
+                Error::Generic { store, source }
+            }
             other => Error::Generic {
                 store: "storage",
                 source: Box::new(self.own(&other)),

@@ -6,6 +6,7 @@
 mod clouds;
 mod guarded;
 mod options;
+mod temporary;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +18,7 @@ use url::Url;
 
 pub(crate) use self::options::schema;
 pub use self::options::{Secret, StorageOptions};
+pub(crate) use self::temporary::{CloudKey, KeySource, TemporaryKey};
 
 /// What [`canonical`] takes, for messages.
 pub(crate) const KNOWN_URLS: &str = "s3://bucket/..., s3a://bucket/..., abfss://container@account.dfs.core.windows.net/..., az://container/..., gs://bucket/... and file:///...";
@@ -33,6 +35,8 @@ pub(crate) enum Cloud {
 pub(crate) struct Storage {
     block: String,
     options: StorageOptions,
+    /// Who hands out keys, where it is not the options that hold them.
+    keys: Option<Arc<dyn KeySource>>,
     clients: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
 }
 
@@ -49,7 +53,20 @@ impl Storage {
         Self {
             block: block.to_owned(),
             options,
+            keys: None,
             clients: Mutex::default(),
+        }
+    }
+
+    /// Storage that is opened by keys which somebody hands out.
+    pub(crate) fn with_keys(
+        block: &str,
+        options: StorageOptions,
+        keys: Arc<dyn KeySource>,
+    ) -> Self {
+        Self {
+            keys: Some(keys),
+            ..Self::new(block, options)
         }
     }
 
@@ -63,7 +80,7 @@ impl Storage {
         if let Some(known) = clients.get(bucket.as_str()) {
             return Ok(known.clone());
         }
-        let client = clouds::client(&self.block, &bucket, &self.options)?;
+        let client = clouds::client(&self.block, &bucket, &self.options, self.keys.as_ref())?;
         clients.insert(bucket.into(), client.clone());
         Ok(client)
     }

@@ -65,6 +65,16 @@ pub struct StorageOptions {
 }
 
 impl StorageOptions {
+    /// Whether they say who asks.
+    pub(crate) fn has_credentials(&self) -> bool {
+        !self.secrets().is_empty()
+            || self.anonymous
+            || self.access_key_id.is_some()
+            || self.client_id.is_some()
+            || self.use_azure_cli
+            || self.service_account.is_some()
+    }
+
     /// The values that nobody may see.
     pub(crate) fn secrets(&self) -> Vec<String> {
         [
@@ -87,6 +97,11 @@ impl StorageOptions {
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret of this text.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// The text itself, for the one who asks in its name.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
