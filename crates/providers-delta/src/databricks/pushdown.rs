@@ -258,12 +258,12 @@ pub(crate) async fn explain(
     cx: &Context,
     request: &OfflineRequest,
 ) -> Result<String> {
-    let (sources, is_spine_sql): (Vec<&SourceRef>, bool) = match request {
-        OfflineRequest::Scan(scan) => (vec![&scan.source], false),
-        OfflineRequest::Latest(latest) => (vec![&latest.source.source], false),
-        OfflineRequest::Windows(windows) => (vec![&windows.source.source], false),
+    let (sources, is_spine_sql): (Vec<SourceRef>, bool) = match request {
+        OfflineRequest::Scan(scan) => (vec![scan.source.clone()], false),
+        OfflineRequest::Latest(latest) => (vec![latest.source.source.clone()], false),
+        OfflineRequest::Windows(windows) => (vec![windows.source.source.clone()], false),
         OfflineRequest::PointInTimeJoin(join, spine) => {
-            (sources_of(join).collect(), spine.is_some())
+            (sources_of(join).cloned().collect(), spine.is_some())
         }
         _ => {
             return Err(provender_core::provider::unsupported(
@@ -277,11 +277,11 @@ pub(crate) async fn explain(
             is_direct: false,
             why: "the warehouse holds the spine".to_owned(),
         },
-        false => route(store, cx, sources.iter().copied()).await?,
+        false => route(store, cx, &sources).await?,
     };
     let mut lines = vec![route.line()];
     if route.is_direct {
-        for source in sources {
+        for source in &sources {
             let table = direct_table(store, cx, source).await?;
             let size = table.size(source.version.as_ref()).await?;
             lines.push(format!(
@@ -297,7 +297,7 @@ pub(crate) async fn explain(
         }
         return Ok(lines.join("\n"));
     }
-    lines.push(statements(store, cx, request, sources).await?);
+    lines.push(statements(store, cx, request, &sources).await?);
     Ok(lines.join("\n"))
 }
 
@@ -305,7 +305,7 @@ async fn statements(
     store: &DatabricksOfflineStore,
     cx: &Context,
     request: &OfflineRequest,
-    sources: Vec<&SourceRef>,
+    sources: &[SourceRef],
 ) -> Result<String> {
     let sources = find_all(store, cx, sources).await?;
     match request {
