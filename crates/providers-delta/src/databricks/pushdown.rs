@@ -49,7 +49,15 @@ async fn join_rows(
 ) -> Result<BatchStream> {
     let by_engine = |execution, join, rows| async move {
         let scans = Arc::new(store.clone().fixed(execution));
-        provender_engine::point_in_time_join(cx, &store.resources, scans, join, rows).await
+        // Large enough to be too much for a thread's stack, beside what waits for it.
+        Box::pin(provender_engine::point_in_time_join(
+            cx,
+            &store.resources,
+            scans,
+            join,
+            rows,
+        ))
+        .await
     };
     if route(store, cx, sources_of(&join)).await?.is_direct {
         return by_engine(Execution::Direct, join, rows).await;
@@ -189,7 +197,13 @@ pub(crate) async fn latest(
     let source = &latest.source.source;
     let by_engine = |execution, latest| async move {
         let scans = Arc::new(store.clone().fixed(execution));
-        provender_engine::latest(cx, &store.resources, scans, latest).await
+        Box::pin(provender_engine::latest(
+            cx,
+            &store.resources,
+            scans,
+            latest,
+        ))
+        .await
     };
     if route(store, cx, [source]).await?.is_direct {
         return by_engine(Execution::Direct, latest).await;
@@ -214,7 +228,13 @@ pub(crate) async fn windows(
     let source = &windows.source.source;
     let by_engine = |execution, windows| async move {
         let scans = Arc::new(store.clone().fixed(execution));
-        provender_engine::windows(cx, &store.resources, scans, windows).await
+        Box::pin(provender_engine::windows(
+            cx,
+            &store.resources,
+            scans,
+            windows,
+        ))
+        .await
     };
     if route(store, cx, [source]).await?.is_direct {
         return by_engine(Execution::Direct, windows).await;

@@ -8,7 +8,6 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use futures::StreamExt;
 use provender_core::request::{
     FeatureColumn, KeyColumn, PointInTimeJoin, SourceRef, Spine, SpineRows, TimedSource, ViewJoin,
-    WriteMode,
 };
 use provender_core::{BatchStream, Context, ValueType};
 use serde_json::{Value, json};
