@@ -309,7 +309,7 @@ class Statement:
                 # A command was carried out at once; what it answers may have a type that the client does not know.
                 self.table, self.types = pa.table({"n": pa.array([0], pa.int64())}), [("n", "BIGINT")]
                 return self.end("SUCCEEDED")
-            self.types = [(field.name, field.dataType.simpleString().upper()) for field in frame.schema]
+            self.types = [(field.name, field.dataType.simpleString()) for field in frame.schema]
             table = frame.toArrow()
             for at, field in enumerate(frame.schema):
                 if isinstance(field.dataType, VariantType):

@@ -229,7 +229,7 @@ impl KeySource for TableKeys {
         let answer: KeysAnswer = self.http.send(&ask).await.map_err(|error| {
             let what = if self.is_write { "written to" } else { "read" };
             error
-                .prefixed(format!("table {:?} cannot be {what} directly", self.full_name))
+                .prefixed(format!("table {:?} cannot be {what} directly: ", self.full_name))
                 .help("grant EXTERNAL USE SCHEMA and have external data access turned on in the metastore; see the documentation of type databricks")
                 .context("table", self.full_name.clone())
         })?;

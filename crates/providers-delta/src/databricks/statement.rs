@@ -222,7 +222,7 @@ impl Warehouse {
                 Err(match is_starting && ended.code() == codes::DEADLINE.id {
                     true => ended
                         .prefixed(format!(
-                            "SQL warehouse {} had not begun the statement",
+                            "SQL warehouse {} had not begun the statement: ",
                             self.id
                         ))
                         .help(

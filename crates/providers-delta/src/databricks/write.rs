@@ -97,7 +97,7 @@ async fn make(
 ) -> Result<()> {
     let client = store
         .client()
-        .map_err(|error| error.prefixed(format!("table {:?} has to be made", write.table)))?;
+        .map_err(|error| error.prefixed(format!("table {:?} has to be made: ", write.table)))?;
     let sql = create(store, write, full, found, "CREATE TABLE IF NOT EXISTS")?;
     let statement = Statement {
         // Made twice it is made once.
