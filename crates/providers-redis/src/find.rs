@@ -15,9 +15,9 @@ use provender_core::{Error, Result, codes};
 use crate::client::{Command, Commands, Reply};
 use crate::error::{Fault, FaultKind};
 use crate::fleet::{Fleet, Map};
-use crate::hot::{Hot, Replies, Request};
 use crate::keys::slot;
 use crate::lane::{Purpose, Server};
+use crate::resp::{Hot, Replies, Request};
 use crate::route::sound;
 
 /// Keys that one command asks for: tenths of a millisecond of Redis' time.

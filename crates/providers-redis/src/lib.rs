@@ -14,6 +14,7 @@ mod keys;
 mod lane;
 mod marks;
 mod read;
+mod resp;
 mod route;
 mod script;
 mod store;

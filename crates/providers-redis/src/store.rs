@@ -107,6 +107,7 @@ impl OnlineStore for RedisOnlineStore {
         let mut capabilities = OnlineCapabilities::default();
         capabilities.expiry = true;
         capabilities.shared = true;
+        capabilities.checkpoints = true;
         capabilities
     }
 

@@ -12,6 +12,7 @@
 mod apply;
 mod cast;
 mod cells;
+mod checkpoints;
 mod cleanup;
 mod dataset;
 mod delete;

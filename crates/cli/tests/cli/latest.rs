@@ -163,7 +163,7 @@ fn incremental_goes_on_where_the_last_run_ended() {
     assert!(
         again
             .stdout
-            .starts_with("view,version,start,end,rows,changed,seconds,skipped\n"),
+            .starts_with("view,version,start,end,rows,changed,seconds,skipped,lost\n"),
         "{again:?}"
     );
 }

@@ -60,9 +60,20 @@ impl Prepared {
     }
 
     fn renew(&self, query: OnlineQuery) {
+        let lost = query.lost();
+        if !lost.is_empty() && lost != self.query().lost() {
+            tell_lost(&lost);
+        }
         *self.query.write().unwrap_or_else(PoisonError::into_inner) = query;
         self.generation.fetch_add(1, Ordering::Release);
     }
+}
+
+fn tell_lost(views: &[String]) {
+    tracing::warn!(
+        views = views.join(", "),
+        "the online store has lost rows that it had acknowledged; `provender materialize-incremental` fills the views again"
+    );
 }
 
 /// All prepared queries of a server.
@@ -98,6 +109,10 @@ impl PreparedQueries {
             return Ok(found.clone());
         }
         let query = store.prepare_online(cx, request).await?;
+        let lost = query.lost();
+        if !lost.is_empty() {
+            tell_lost(&lost);
+        }
         let prepared = Arc::new(Prepared::new(request.clone(), query, self.now_ms()));
         let mut by_key = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
         if by_key.len() < MAX_PREPARED {

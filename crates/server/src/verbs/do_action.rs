@@ -297,6 +297,7 @@ fn step_json(step: &Progress) -> Value {
             "start_us": done.interval.start_us,
             "end_us": done.interval.end_us,
             "skipped": done.skipped,
+            "lost": done.lost,
         }),
     }
 }

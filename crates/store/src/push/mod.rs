@@ -140,7 +140,8 @@ impl FeatureStore {
                 }
             };
             summary.online = Some(written);
-            self.mark_pushed(cx, &summary.view).await?;
+            let store = online.store.as_ref();
+            self.mark_pushed(cx, store, &summary.view).await?;
         }
         Ok(summary)
     }
