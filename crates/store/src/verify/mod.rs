@@ -144,7 +144,7 @@ impl FeatureStore {
         verified.end_us = Some(end_us);
         verified.note = gaps(&intervals);
 
-        let resources = self.resources();
+        let resources = self.resources(cx);
         let work = Work::prepare(self, cx, version, view, resources).await?;
         let drawing = Drawing {
             store: &work.offline,
