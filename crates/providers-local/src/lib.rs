@@ -3,6 +3,7 @@
 mod blocking;
 mod check;
 mod config;
+mod copied;
 mod environment;
 mod error;
 mod folders;

@@ -58,7 +58,7 @@ impl FeatureStore {
         let meaning = Meaning::of(catalog, request, &spine.schema)?;
         let training =
             Training::prepare(self, cx, meaning, request.as_known, &Naming::Rows).await?;
-        Ok(joined(cx.clone(), self.resources(), training, spine))
+        Ok(joined(cx.clone(), self.resources(cx), training, spine))
     }
 
     /// [`Self::historical`] over a spine that the offline store itself holds. A store that can joins

@@ -10,6 +10,7 @@
 //! does over the store's `scan`.
 
 mod apply;
+mod asked;
 mod cast;
 mod cells;
 mod checkpoints;
@@ -66,8 +67,6 @@ pub use verify::{Difference, VerifiedView, Verify};
 #[derive(Clone)]
 pub struct FeatureStore {
     inner: Arc<Inner>,
-    /// Less memory than the configuration allows, for work of this clone.
-    memory_limit_bytes: Option<u64>,
 }
 
 struct Inner {
@@ -102,18 +101,7 @@ impl FeatureStore {
                 registry,
                 catalog: RwLock::new(None),
             }),
-            memory_limit_bytes: None,
         })
-    }
-
-    /// The same store, whose work on this machine holds at most `n_bytes` of rows in memory, or what
-    /// `limits.memory` allows if that is less. Work that runs beside other work shares the limit so.
-    #[must_use]
-    pub fn with_memory_limit(&self, n_bytes: u64) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            memory_limit_bytes: Some(n_bytes),
-        }
     }
 
     /// The configuration.
@@ -178,13 +166,9 @@ impl FeatureStore {
         &self.inner.registry
     }
 
-    /// The limits for work on this machine.
-    pub(crate) fn resources(&self) -> Resources {
-        let mut resources = self.stores().resources();
-        if let Some(n_bytes) = self.memory_limit_bytes {
-            resources.memory_limit_bytes = resources.memory_limit_bytes.min(n_bytes);
-        }
-        resources
+    /// The limits for a call's work on this machine.
+    pub(crate) fn resources(&self, cx: &Context) -> Resources {
+        self.stores().resources().within(cx)
     }
 
     pub(crate) fn stores(&self) -> &Stores {

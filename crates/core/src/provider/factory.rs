@@ -35,6 +35,17 @@ impl Default for Resources {
     }
 }
 
+impl Resources {
+    /// The same, with no more memory than a call's own limit.
+    #[must_use]
+    pub fn within(self, cx: &Context) -> Self {
+        Self {
+            memory_limit_bytes: cx.memory_within(self.memory_limit_bytes),
+            ..self
+        }
+    }
+}
+
 /// One block of `provender.yaml`: a provider's type and options. `Debug` shows no option values,
 /// since they may hold secrets.
 #[derive(Clone, Serialize, Deserialize)]

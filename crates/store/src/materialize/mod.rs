@@ -135,7 +135,7 @@ impl FeatureStore {
         request.range.check()?;
         let catalog = self.applied_catalog(cx).await?;
         let views = chosen(&catalog, request.views.as_deref())?;
-        let resources = self.resources();
+        let resources = self.resources(cx);
         let n_at_once = resources.n_threads.clamp(1, MAX_AT_ONCE).min(views.len());
         let resources = Resources {
             memory_limit_bytes: resources.memory_limit_bytes / n_at_once.max(1) as u64,

@@ -158,7 +158,7 @@ impl FeatureStore {
             verified.add_note(loss.note());
         }
 
-        let resources = self.resources();
+        let resources = self.resources(cx);
         let work = Work::prepare(self, cx, version, view, resources).await?;
         let drawing = Drawing {
             store: &work.offline,

@@ -33,6 +33,8 @@ pub struct TestStore {
     pub on_scan: OnScan,
     pub write_delay: Mutex<Duration>,
     pub n_writes: AtomicUsize,
+    /// What each call of a scan or write was allowed to hold.
+    pub memory: Mutex<Vec<u64>>,
 }
 
 #[derive(Default)]
@@ -87,6 +89,7 @@ impl OfflineStore for TestStore {
     }
 
     async fn scan(&self, cx: &Context, mut scan: Scan) -> Result<Vec<BatchStream>> {
+        self.memory.lock().unwrap().push(cx.memory_within(u64::MAX));
         let hook = self.on_scan.0.lock().unwrap().clone();
         if let Some(hook) = hook
             && let Some(answer) = hook(scan.clone()).await?
@@ -120,6 +123,7 @@ impl OfflineStore for TestStore {
         write: OfflineWrite,
         rows: BatchStream,
     ) -> Result<WriteSummary> {
+        self.memory.lock().unwrap().push(cx.memory_within(u64::MAX));
         let delay = *self.write_delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         let written = self.inner.write(cx, write, rows).await?;
