@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use async_trait::async_trait;
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use provender_core::model::JoinKey;
 use provender_core::provider::{
@@ -112,14 +111,8 @@ impl Spawn for ThreadEach {
 }
 
 fn factory() -> Factory {
-    Factory {
-        scheme: "ready",
-        description: "Rows in memory",
-        options_schema: || serde_json::json!({}),
-        offline: None,
-        online: Some(|_, _| async { Ok(Arc::new(Ready) as Arc<dyn OnlineStore>) }.boxed()),
-        registry: None,
-    }
+    Factory::new("ready", "Rows in memory", || serde_json::json!({}))
+        .online(|_, _| async { Ok(Arc::new(Ready) as Arc<dyn OnlineStore>) })
 }
 
 fn read_plan() -> Arc<ReadPlan> {

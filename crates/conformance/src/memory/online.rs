@@ -414,32 +414,23 @@ fn text(key: &[Value]) -> String {
 
 /// Offers [`MemoryOnlineStore::named`] as `type: memory`; its one option is the `name`.
 pub fn factory() -> Factory {
-    Factory {
-        scheme: "memory",
-        description: "Latest rows in memory, for tests",
-        options_schema: || {
-            serde_json::json!({
-                "type": "object",
-                "properties": {"name": {"type": "string"}},
-                "additionalProperties": false,
-            })
-        },
-        offline: None,
-        online: Some(|_, config| {
-            async move {
-                let options: BTreeMap<String, String> = options(&config)?;
-                if let Some(option) = options.keys().find(|option| *option != "name") {
-                    return Err(Error::new(
-                        &codes::BAD_CONFIG,
-                        format!("{}: unknown option {option:?}", config.block),
-                    ));
-                }
-                let name = options.get("name").map_or("", String::as_str);
-                let store: Arc<dyn OnlineStore> = Arc::new(MemoryOnlineStore::named(name));
-                Ok(store)
-            }
-            .boxed()
-        }),
-        registry: None,
-    }
+    Factory::new("memory", "Latest rows in memory, for tests", || {
+        serde_json::json!({
+            "type": "object",
+            "properties": {"name": {"type": "string"}},
+            "additionalProperties": false,
+        })
+    })
+    .online(|_, config| async move {
+        let options: BTreeMap<String, String> = options(&config)?;
+        if let Some(option) = options.keys().find(|option| *option != "name") {
+            return Err(Error::new(
+                &codes::BAD_CONFIG,
+                format!("{}: unknown option {option:?}", config.block),
+            ));
+        }
+        let name = options.get("name").map_or("", String::as_str);
+        let store: Arc<dyn OnlineStore> = Arc::new(MemoryOnlineStore::named(name));
+        Ok(store)
+    })
 }

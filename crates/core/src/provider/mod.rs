@@ -12,9 +12,7 @@ mod registry;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-pub use factory::{
-    Factory, OpenOffline, OpenOnline, OpenRegistry, ProviderConfig, Providers, Resources, options,
-};
+pub use factory::{Factory, ProviderConfig, Providers, Resources, options};
 pub use offline::{OfflineCapabilities, OfflineStore, RowAccess};
 pub use online::{OnlineCapabilities, OnlineReader, OnlineStore};
 pub use registry::{

@@ -111,15 +111,15 @@ pub fn plugin(exports: Exports) -> Plugin {
 
 fn declared(factory: &Factory) -> ManifestProvider {
     let roles = [
-        factory.offline.is_some().then_some(Role::OfflineStore),
-        factory.online.is_some().then_some(Role::OnlineStore),
-        factory.registry.is_some().then_some(Role::Registry),
+        factory.is_offline().then_some(Role::OfflineStore),
+        factory.is_online().then_some(Role::OnlineStore),
+        factory.is_registry().then_some(Role::Registry),
     ];
     ManifestProvider {
-        scheme: factory.scheme.to_owned(),
-        description: factory.description.to_owned(),
+        scheme: factory.scheme().to_owned(),
+        description: factory.description().to_owned(),
         roles: roles.into_iter().flatten().collect(),
-        options_schema: (factory.options_schema)(),
+        options_schema: factory.options_schema(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use provender_conformance::Tables;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryRegistry, ScanShape};
@@ -34,23 +33,17 @@ pub fn hold(block: &str, tables: Tables, shape: ScanShape) {
 }
 
 fn offline_and_registry() -> Factory {
-    Factory {
-        scheme: "reference",
-        description: "Tables and definitions in memory, for tests",
-        options_schema: || serde_json::json!({"type": "object"}),
-        offline: Some(|_, config| {
-            async move {
-                let (tables, shape) = TABLES.lock().unwrap()[&config.block].clone();
-                let store = MemoryOfflineStore::new(tables).with_scan_shape(shape);
-                Ok(Arc::new(store) as Arc<dyn OfflineStore>)
-            }
-            .boxed()
-        }),
-        online: None,
-        registry: Some(|_, _| {
-            async { Ok(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>) }.boxed()
-        }),
-    }
+    Factory::new(
+        "reference",
+        "Tables and definitions in memory, for tests",
+        || serde_json::json!({"type": "object"}),
+    )
+    .offline(|_, config| async move {
+        let (tables, shape) = TABLES.lock().unwrap()[&config.block].clone();
+        let store = MemoryOfflineStore::new(tables).with_scan_shape(shape);
+        Ok(Arc::new(store) as Arc<dyn OfflineStore>)
+    })
+    .registry(|_, _| async { Ok(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>) })
 }
 
 /// A library of these factories.

@@ -391,24 +391,14 @@ impl OnlineReader for PanickingReader {
 }
 
 fn panicking() -> Factory {
-    Factory {
-        scheme: "panicking",
-        description: "Panics",
-        options_schema: || json!({}),
-        offline: None,
-        online: Some(|_, config| {
-            async move {
-                let place = config.options["place"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                assert!(place != "open", "as asked in open");
-                Ok(Arc::new(Panicking(place)) as Arc<dyn OnlineStore>)
-            }
-            .boxed()
-        }),
-        registry: None,
-    }
+    Factory::new("panicking", "Panics", || json!({})).online(|_, config| async move {
+        let place = config.options["place"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(place != "open", "as asked in open");
+        Ok(Arc::new(Panicking(place)) as Arc<dyn OnlineStore>)
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,6 @@
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use provender_conformance::memory::{MemoryOfflineStore, MemoryOnlineStore, MemoryRegistry};
@@ -163,31 +162,20 @@ pub(super) fn keep<T>(all: &Opened<T>, id: &str, value: &Arc<T>) -> StoreBlock {
 
 pub(super) fn providers() -> Providers {
     let mut providers = Providers::default();
-    providers.register(Factory {
-        scheme: "memory",
-        description: "in memory",
-        options_schema: || Value::Bool(true),
-        offline: Some(|_, config| {
-            async move {
+    providers.register(
+        Factory::new("memory", "in memory", || Value::Bool(true))
+            .offline(|_, config| async move {
                 let store: Arc<dyn OfflineStore> = opened(&STORES, &config.options["id"])?;
                 Ok(store)
-            }
-            .boxed()
-        }),
-        online: Some(|_, config| {
-            async move {
+            })
+            .online(|_, config| async move {
                 let store: Arc<dyn OnlineStore> = opened(&ONLINE, &config.options["id"])?;
                 Ok(store)
-            }
-            .boxed()
-        }),
-        registry: Some(|_, config| {
-            async move {
+            })
+            .registry(|_, config| async move {
                 let registry: Arc<dyn Registry> = opened(&REGISTRIES, &config.options["id"])?;
                 Ok(registry)
-            }
-            .boxed()
-        }),
-    });
+            }),
+    );
     providers
 }
