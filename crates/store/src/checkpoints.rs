@@ -32,7 +32,7 @@ pub(crate) struct Loss {
     /// The store.
     place: String,
     /// Whether rows were pushed to the version, which no materialisation brings back by itself.
-    pub(crate) was_pushed_to: bool,
+    was_pushed_to: bool,
 }
 
 impl FeatureStore {

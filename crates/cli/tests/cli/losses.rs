@@ -65,15 +65,27 @@ fn a_redis_that_was_emptied_is_noticed_and_filled_again() {
     let status = status_of(&folder, "airport_weather");
     assert_eq!(status["lost"], true, "{status}");
     let note = status["note"].as_str().unwrap();
-    assert!(note.contains("acknowledged were lost (online rows in Redis"), "{note}");
+    assert!(
+        note.contains("acknowledged were lost (online rows in Redis"),
+        "{note}"
+    );
     assert!(!read(&folder).contains("NOT_FOUND"));
     assert!(read(&folder).contains("ERROR"));
     folder
-        .run(&["online", "--features", "airport_weather", "--entity", "origin=JFK"])
+        .run(&[
+            "online",
+            "--features",
+            "airport_weather",
+            "--entity",
+            "origin=JFK",
+        ])
         .exits(1)
         .complains("error[P603]")
         .complains("lost rows of this view");
-    folder.run(&["verify"]).exits(1).says("acknowledged were lost");
+    folder
+        .run(&["verify"])
+        .exits(1)
+        .says("acknowledged were lost");
     folder
         .run(&["doctor"])
         .exits(1)
@@ -124,7 +136,10 @@ fn a_restart_without_persistence_is_a_loss_and_one_with_it_is_none() {
         let folder = filled(&on(&redis));
         let before = read(&folder);
         redis.kill();
-        folder.run(&["status"]).exits(0).says("P602");
+        folder
+            .run(&["status"])
+            .exits(0)
+            .says("Redis cannot be reached");
         fill(&folder).exits(1).complains("error[P602]");
         redis.start_again();
         assert_eq!(status_of(&folder, "gate_delay")["lost"], is_lost);
@@ -153,7 +168,10 @@ fn rows_that_a_failover_lost_are_materialised_again() {
     let folder = filled(&options);
     let before = sentinel.primary();
     let replica = 1 - before;
-    let mut wires = [sentinel.servers[before].wire(), sentinel.servers[replica].wire()];
+    let mut wires = [
+        sentinel.servers[before].wire(),
+        sentinel.servers[replica].wire(),
+    ];
     wait_until("the replica has all rows", || {
         wires[1].run("DBSIZE") == wires[0].run("DBSIZE")
     });
@@ -173,7 +191,9 @@ fn rows_that_a_failover_lost_are_materialised_again() {
     let end = "2013-01-01T13:00:00Z";
     let run = ["materialize-incremental", "--end", end];
     // Known to Redis, and acknowledged.
-    folder.run(&["materialize", "2013-01-01T10:00:00Z", end]).exits(0);
+    folder
+        .run(&["materialize", "2013-01-01T10:00:00Z", end])
+        .exits(0);
     folder.run(&["verify", "--full"]).exits(0);
 
     sentinel.servers[before].kill();
@@ -182,10 +202,21 @@ fn rows_that_a_failover_lost_are_materialised_again() {
     wait_until("the loss is noticed", || {
         status_of(&folder, "airport_weather")["lost"] == true
     });
-    folder.run(&run).exits(0).complains("filled again from the beginning");
+    folder
+        .run(&run)
+        .exits(0)
+        .complains("filled again from the beginning");
     folder.run(&["verify", "--full"]).exits(0);
     let read = folder
-        .run(&["online", "--features", "airport_weather", "--entity", "origin=EWR", "--output", "csv"])
+        .run(&[
+            "online",
+            "--features",
+            "airport_weather",
+            "--entity",
+            "origin=EWR",
+            "--output",
+            "csv",
+        ])
         .exits(0);
     assert!(read.stdout.contains("10.5"), "{read:?}");
 }
@@ -198,10 +229,17 @@ fn verify_says_why_expired_rows_are_not_compared() {
         .run(&["verify", "--full"])
         .exits(0)
         .says("none of 2 keys: all expired");
-    let all = json(&folder.run(&["verify", "--full", "--output", "json"]).exits(0));
+    let all = json(
+        &folder
+            .run(&["verify", "--full", "--output", "json"])
+            .exits(0),
+    );
     let all = all.as_array().unwrap();
     let fresh = all.iter().find(|one| one["view"] == "fresh_weather");
     let fresh = fresh.unwrap();
-    assert_eq!((&fresh["n_keys"], &fresh["n_expired"]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&fresh["n_keys"], &fresh["n_expired"]),
+        (&2.into(), &2.into())
+    );
     assert_eq!(fresh["n_differ"], 0);
 }

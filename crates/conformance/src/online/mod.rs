@@ -10,6 +10,7 @@
 //! a provider's own tests.
 
 mod apart;
+mod checkpoints;
 mod concurrency;
 mod judge;
 #[cfg(test)]
@@ -202,6 +203,9 @@ rules! {
             "views and stats tell what is held",
         summaries_count_rows
             "a write counts the rows that it took in and those that changed something";
+    checkpoints:
+        checkpoints_vouch_for_what_came_before
+            "a checkpoint that is held vouches for those before it, and nothing goes on from one that is gone";
     refusals:
         other_columns_are_refused
             "a write or delete of other columns is InvalidArgument and changes nothing",

@@ -170,7 +170,7 @@ codes! {
     ONLINE_MEMORY = "P611" ResourceExhausted "the online store's memory is full"
         "The online store's server has no memory left and takes no more rows. What was written before is unharmed. Raise its limit, drop what is not needed, or give views a ttl; then write all again, which is right.";
     ONLINE_LOST = "P612" DataLoss "the online store lost rows that it had acknowledged"
-        "The online store's server lost rows after it had acknowledged them: it was emptied, was started again without its data, or another server without them took over. What is left is not whole. `provender materialize-incremental` fills the view again from the beginning.";
+        "The online store's server lost rows after it had acknowledged them: it was emptied, was started again without its data, or another server without them took over. What is left is not whole. `provender materialize-incremental` fills the view again from the beginning. Rows that were pushed and are not in the offline store have to be pushed again.";
 
     CALL_LIMIT = "P701" ResourceExhausted "too many calls or bytes in flight"
         "The server works on as many calls, or holds as many bytes, as its limits allow, and takes no more at once. Try again a little later, or raise server.max_calls or server.max_bytes.";

@@ -174,7 +174,8 @@ mod tests {
             Work::Run(interval(Some(9), 10))
         );
         for end_us in [9, 3] {
-            let Work::Nothing { done, why } = incremental(Some(end_us)).work(&done, false, 20) else {
+            let Work::Nothing { done, why } = incremental(Some(end_us)).work(&done, false, 20)
+            else {
                 panic!("{end_us} lies before the recorded end");
             };
             assert_eq!(done, interval(Some(7), 9));

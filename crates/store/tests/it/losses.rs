@@ -10,9 +10,7 @@ use crate::materialize::{
     applied, explicit, held, incremental, materialize, recorded, request, run,
 };
 use crate::push::push;
-use crate::support::{
-    DEFINITIONS, Project, all_tables, batch, floats, hours, ints, strings, text,
-};
+use crate::support::{DEFINITIONS, Project, all_tables, batch, floats, hours, ints, strings, text};
 
 const VIEW: &str = "airport_weather";
 const ALL: [&str; 2] = ["JFK at 9: 90 9", "LGA at 2: 25 3"];
@@ -90,7 +88,10 @@ async fn lost_rows_are_noticed_and_filled_again_from_the_beginning() {
 
         let status = status_of(&project, VIEW).await;
         let note = status.note.unwrap();
-        assert!(status.lost && note.contains("materialize-incremental"), "{note}");
+        assert!(
+            status.lost && note.contains("materialize-incremental"),
+            "{note}"
+        );
         assert!(!status_of(&project, "airport_facts").await.lost);
         let note = verify(&project).await.note.unwrap();
         assert!(note.contains("acknowledged were lost"), "{note}");
@@ -235,15 +236,22 @@ async fn a_store_that_was_only_pushed_to_and_emptied_is_noticed() {
             ("origin", strings(&["BOS"])),
         ])
     };
-    push(&project, VIEW, PushTarget::Online, row()).await.unwrap();
+    push(&project, VIEW, PushTarget::Online, row())
+        .await
+        .unwrap();
     assert!(!status_of(&project, VIEW).await.lost);
     let n_before = project.online.n_calls(OnlineCall::Checkpoint);
-    push(&project, VIEW, PushTarget::Online, row()).await.unwrap();
+    push(&project, VIEW, PushTarget::Online, row())
+        .await
+        .unwrap();
     assert_eq!(project.online.n_calls(OnlineCall::Checkpoint), n_before);
     lose(&project, None);
     assert!(status_of(&project, VIEW).await.lost);
     let note = verify(&project).await.note.unwrap();
-    assert!(note.contains("only pushed to") && note.contains("pushed again"), "{note}");
+    assert!(
+        note.contains("only pushed to") && note.contains("pushed again"),
+        "{note}"
+    );
     run(&project, VIEW, incremental(9)).await;
     assert!(!status_of(&project, VIEW).await.lost);
 }
@@ -252,7 +260,11 @@ async fn a_store_that_was_only_pushed_to_and_emptied_is_noticed() {
 async fn statuses(project: &Project, keys: &[&str]) -> Vec<String> {
     let mut read = OnlineRequest::new(Selection::features(VIEW).unwrap());
     read.status = true;
-    let query = project.store.prepare_online(&project.cx, &read).await.unwrap();
+    let query = project
+        .store
+        .prepare_online(&project.cx, &read)
+        .await
+        .unwrap();
     let keys = batch(&[("origin", strings(keys))]);
     let call = query.bind(&keys.schema()).unwrap();
     let answer = call.read(&project.cx, &keys).await.unwrap();
@@ -269,13 +281,20 @@ async fn keys_that_are_not_there_are_errors_until_the_view_is_filled_again() {
     lose(&project, Some(&["LGA"]));
     assert_eq!(statuses(&project, &keys).await, [old, "ERROR", "ERROR"]);
     let read = OnlineRequest::new(Selection::features(VIEW).unwrap());
-    let query = project.store.prepare_online(&project.cx, &read).await.unwrap();
+    let query = project
+        .store
+        .prepare_online(&project.cx, &read)
+        .await
+        .unwrap();
     assert_eq!(query.lost(), ["airport_weather@1"]);
     let keys_batch = batch(&[("origin", strings(&["LGA"]))]);
     let call = query.bind(&keys_batch.schema()).unwrap();
     let error = call.read(&project.cx, &keys_batch).await.unwrap_err();
     assert_eq!(error.code(), "P603");
-    assert!(error.to_string().contains("lost rows of this view"), "{error}");
+    assert!(
+        error.to_string().contains("lost rows of this view"),
+        "{error}"
+    );
     run(&project, VIEW, incremental(9)).await;
     assert_eq!(statuses(&project, &keys).await, [old, old, "NOT_FOUND"]);
 }
@@ -288,7 +307,11 @@ async fn a_query_prepared_while_the_store_is_away_asks_before_it_answers() {
     project.online.fail(OnlineCall::Holds, 0, 2, away);
     let mut read = OnlineRequest::new(Selection::features(VIEW).unwrap());
     read.status = true;
-    let query = project.store.prepare_online(&project.cx, &read).await.unwrap();
+    let query = project
+        .store
+        .prepare_online(&project.cx, &read)
+        .await
+        .unwrap();
     assert!(query.lost().is_empty());
     let keys = batch(&[("origin", strings(&["LGA"]))]);
     let call = query.bind(&keys.schema()).unwrap();
