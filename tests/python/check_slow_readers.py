@@ -25,12 +25,13 @@ from served import Server, descriptor, get, provender
 N_STREAMS, N_CONNECTIONS, N_FEATURES, N_IDS = 200, 8, 10, 1_000
 # Online: what each stream sends, whose answers together have some 9 GB.
 N_BATCHES, BATCH_ROWS = 100, 5_000
-# Training sets: spines of 5 MB each, and answers of twice that.
-SPINE_ROWS = 30_000
+# Training sets: spines of 2 MB each, and answers of a little more.
+SPINE_ROWS = 10_000
 # The most that a stream may hold in the server: what its transport has buffered both ways, and the message and the batch that come next.
-ONLINE_MB, HISTORICAL_MB = 1.5, 3.0
-# What a departed client's work may take to end: ten times what it should.
-SOON = 10.0
+ONLINE_MB, HISTORICAL_MB = 1.5, 4.0
+# What the work of 200 calls of a departed client may take to end on a machine that is busy with other things; that of one
+# ends within a second.
+SOON = 60.0
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
 STAMP = pa.timestamp("us", tz="UTC")
@@ -47,7 +48,7 @@ feature_views:
   - {{name: measured, entities: [item], source: readings, features: [{', '.join(f'{{name: {name}, type: float64}}' for name in FEATURES)}]}}
 """
 CONFIG = f"""project: slow
-limits: {{memory: 256MiB, spill_path: spill}}
+limits: {{memory: 1GiB, spill_path: spill}}
 server: {{metrics: "127.0.0.1:0", max_background_calls: {N_STREAMS + 1}}}
 """
 
@@ -89,6 +90,13 @@ def tell_progress(n_sent):
     threading.Thread(target=tell, daemon=True).start()
 
 
+def or_tell(work, *args):
+    try:
+        work(*args)
+    except (pa.ArrowException, flight.FlightError) as error:
+        say(failed=str(error))
+
+
 def online_client(streams, n_sent):
     def flood(number, writer):
         for batch in range(N_BATCHES):
@@ -103,7 +111,7 @@ def online_client(streams, n_sent):
     say(open=True)
     until_told("go")
     for number, (writer, _) in enumerate(streams):
-        threading.Thread(target=flood, args=(number, writer), daemon=True).start()
+        threading.Thread(target=or_tell, args=(flood, number, writer), daemon=True).start()
     tell_progress(n_sent)
     until_told("read")
     for number in (0, N_STREAMS - 1):
@@ -133,7 +141,7 @@ def historical_client(streams, n_sent):
     rows = spine()
 
     def send(number, writer):
-        writer.write_table(rows, 5_000)
+        writer.write_table(rows, 500)
         writer.done_writing()
         n_sent[number] = 1
 
@@ -144,7 +152,7 @@ def historical_client(streams, n_sent):
     say(open=True)
     until_told("go")
     for number, (writer, _) in enumerate(streams):
-        threading.Thread(target=send, args=(number, writer), daemon=True).start()
+        threading.Thread(target=or_tell, args=(send, number, writer), daemon=True).start()
     tell_progress(n_sent)
     until_told("read")
     for number in (0, N_STREAMS - 1):
@@ -212,7 +220,9 @@ def check(server, kind, most_mb):
             while True:
                 line = process.stdout.readline()
                 assert line, "the client ended"
-                if key in (found := json.loads(line)):
+                found = json.loads(line)
+                assert "failed" not in found, found
+                if key in found:
                     return found[key]
 
         try:
@@ -221,8 +231,9 @@ def check(server, kind, most_mb):
             quiet = server.anonymous_mb()
             tell("go")
             # Until no stream gets anything more through, and the server rests.
-            sent, n_same, cpu = -1, 0, 0.0
+            sent, n_same, cpu, started = -1, 0, 0.0, time.monotonic()
             while n_same < 6 or sent < N_STREAMS:
+                assert time.monotonic() - started < 300, f"{sent} went in, and the server does not rest"
                 before = server.cpu_seconds()
                 found = hear("sent")
                 cpu = server.cpu_seconds() - before

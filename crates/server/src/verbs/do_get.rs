@@ -71,13 +71,16 @@ async fn online(state: &State, call: &Call, command: &OnlineCommand) -> Result<A
     let mut encoder = Encoder::new(state.limits.wire.max_sent_bytes);
     let mut took = started.elapsed();
     Ok(Box::pin(try_stream! {
-        yield ready.schema.clone();
         let mut n_bytes = 0;
-        for keys in parts(&keys, MAX_ROWS) {
+        for (n, keys) in parts(&keys, MAX_ROWS).enumerate() {
             let started = Instant::now();
             let answer = read_within(&cx, timeout, &ready.declared, &keys).await?;
             held.set(answer.get_array_memory_size())?;
             took += started.elapsed();
+            if n == 0 {
+                // What goes wrong with most calls is told before anything is answered.
+                yield ready.schema.clone();
+            }
             let mut pieces = encoder.pieces(answer);
             while let Some(message) = encoder.next(&mut pieces)? {
                 n_bytes += message.n_bytes();
