@@ -53,6 +53,13 @@ struct ErrorLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreErrorLabels {
+    /// The plug-in.
+    store: String,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ViewLabels {
     view: String,
     version: u32,
@@ -66,6 +73,7 @@ pub struct Metrics {
     size: Family<CallLabels, Histogram, fn() -> Histogram>,
     rows: Family<CallLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
+    store_errors: Family<StoreErrorLabels, Counter>,
     at_work: Gauge,
     freshness: Family<ViewLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
@@ -96,6 +104,7 @@ impl Metrics {
         let size = Family::<CallLabels, Histogram, fn() -> Histogram>::new_with_constructor(sizes);
         let rows = Family::default();
         let errors = Family::default();
+        let store_errors = Family::default();
         let at_work: Gauge<i64, AtomicI64> = Gauge::default();
         let freshness = Family::default();
         registry.register_with_unit(
@@ -112,6 +121,11 @@ impl Metrics {
         );
         registry.register("answered_rows", "Rows answered or taken in", rows.clone());
         registry.register("errors", "Failed calls by error code", errors.clone());
+        registry.register(
+            "store_errors",
+            "Failed calls whose error comes from a plug-in",
+            store_errors.clone(),
+        );
         registry.register("calls_at_work", "Calls at work now", at_work.clone());
         registry.register_with_unit(
             "view_freshness",
@@ -126,6 +140,7 @@ impl Metrics {
             size,
             rows,
             errors,
+            store_errors,
             at_work,
             freshness,
         }
@@ -145,13 +160,21 @@ impl Metrics {
         }
     }
 
-    /// Counts a failed call.
+    /// Counts a failed call, and a plug-in's part in it.
     pub fn failed(&self, operation: Operation, error: &Error) {
         let labels = ErrorLabels {
             operation,
             code: error.code().to_owned(),
         };
         self.errors.get_or_create(&labels).inc();
+        let mut pairs = error.context_pairs().iter();
+        if let Some((_, plugin)) = pairs.find(|(key, _)| key == "plugin") {
+            let labels = StoreErrorLabels {
+                store: plugin.clone(),
+                code: error.code().to_owned(),
+            };
+            self.store_errors.get_or_create(&labels).inc();
+        }
     }
 
     /// Counts a call as being at work until the guard is dropped.

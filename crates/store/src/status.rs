@@ -4,6 +4,7 @@
 //! answer is a note, since the status is asked for most when something is wrong.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use provender_core::provider::{Interval, ViewVersion};
 use provender_core::request::OnlineStats;
@@ -12,6 +13,9 @@ use provender_core::{Context, Result};
 use serde::Serialize;
 
 use crate::FeatureStore;
+
+/// How long an online store may take to say how much it holds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How one version of a view is online.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +106,8 @@ impl FeatureStore {
         store: &Option<String>,
         view: &ViewVersion,
     ) -> Result<OnlineStats> {
+        // One that hangs must not keep what is known of the others from being told.
+        let cx = &cx.clone().with_timeout(PATIENCE);
         let online = self.stores().online(cx, store.as_deref()).await?;
         online.stats(cx, view).await
     }

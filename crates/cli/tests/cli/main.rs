@@ -7,6 +7,7 @@ mod dataset;
 mod flow;
 mod latest;
 mod outputs;
+mod plugins;
 mod reads;
 mod run;
 mod tables;

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use provender_core::provider::Revision;
-use provender_core::{Context, Result};
+use provender_core::{Context, ErrorKind, Result};
 use provender_store::{FeatureStore, OnlineQuery, OnlineRequest};
 
 /// The most distinct requests that are held; requests beyond them are prepared for each call.
@@ -23,6 +24,10 @@ const KEPT: Duration = Duration::from_secs(60);
 const RENEWED_PER_POLL: usize = 16;
 /// How old a query becomes before that.
 const FRESH: Duration = Duration::from_secs(5);
+/// How many are renewed at once, and how long each may take: a store that hangs keeps its own queries
+/// from being renewed, and no others.
+const RENEWED_AT_ONCE: usize = 8;
+const RENEWAL: Duration = Duration::from_secs(10);
 
 /// One request, prepared, and renewed in place.
 #[derive(Debug)]
@@ -174,22 +179,28 @@ impl PreparedQueries {
     }
 
     async fn renew(&self, store: &FeatureStore, cx: &Context, which: Vec<(String, Arc<Prepared>)>) {
-        for (key, prepared) in which {
-            prepared.renewed_ms.store(self.now_ms(), Ordering::Relaxed);
-            match store.prepare_online(cx, &prepared.request).await {
-                Ok(query) => prepared.renew(query),
-                // What is gone is no longer answered to new calls; open streams go on with what they
-                // began with.
-                Err(error) if !error.is_retryable() => {
-                    tracing::info!(code = error.code(), "a prepared query is no longer valid");
-                    self.by_key
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&key);
+        let renewals = futures::stream::iter(which);
+        let renewed =
+            renewals.for_each_concurrent(RENEWED_AT_ONCE, move |(key, prepared)| async move {
+                prepared.renewed_ms.store(self.now_ms(), Ordering::Relaxed);
+                let cx = cx.clone().with_timeout(RENEWAL);
+                match store.prepare_online(&cx, &prepared.request).await {
+                    Ok(query) => prepared.renew(query),
+                    // What is gone is no longer answered to new calls; open streams go on with what they
+                    // began with.
+                    Err(error)
+                        if !error.is_retryable() && error.kind() != ErrorKind::DeadlineExceeded =>
+                    {
+                        tracing::info!(code = error.code(), "a prepared query is no longer valid");
+                        self.by_key
+                            .write()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .remove(&key);
+                    }
+                    Err(error) => tracing::warn!(%error, "a prepared query was not renewed"),
                 }
-                Err(error) => tracing::warn!(%error, "a prepared query was not renewed"),
-            }
-        }
+            });
+        renewed.await;
     }
 
     fn now_ms(&self) -> u64 {
