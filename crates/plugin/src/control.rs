@@ -51,6 +51,17 @@ pub enum Role {
     Registry,
 }
 
+impl Role {
+    /// As a configuration spells it, such as `offline_store`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OfflineStore => "offline_store",
+            Self::OnlineStore => "online_store",
+            Self::Registry => "registry",
+        }
+    }
+}
+
 /// Who calls, and why; the deadline is a field of the call itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Caller {

@@ -56,6 +56,13 @@ struct ErrorLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreErrorLabels {
+    /// The plug-in.
+    store: String,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ViewLabels {
     view: String,
     version: u32,
@@ -69,6 +76,7 @@ pub struct Metrics {
     size: Family<CallLabels, Histogram, fn() -> Histogram>,
     rows: Family<CallLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
+    store_errors: Family<StoreErrorLabels, Counter>,
     at_work: Gauge,
     ends: Ends,
 }
@@ -99,6 +107,7 @@ impl Metrics {
         let size = Family::<CallLabels, Histogram, fn() -> Histogram>::new_with_constructor(sizes);
         let rows = Family::default();
         let errors = Family::default();
+        let store_errors = Family::default();
         let at_work: Gauge<i64, AtomicI64> = Gauge::default();
         let ends = Ends::default();
         registry.register_with_unit(
@@ -115,6 +124,11 @@ impl Metrics {
         );
         registry.register("answered_rows", "Rows answered or taken in", rows.clone());
         registry.register("errors", "Failed calls by kind and code", errors.clone());
+        registry.register(
+            "store_errors",
+            "Failed calls whose error comes from a plug-in",
+            store_errors.clone(),
+        );
         registry.register("calls_at_work", "Calls at work now", at_work.clone());
         registry.register_collector(Box::new(Holding(in_flight.clone())));
         registry.register_collector(Box::new(ends.clone()));
@@ -124,6 +138,7 @@ impl Metrics {
             size,
             rows,
             errors,
+            store_errors,
             at_work,
             ends,
         }
@@ -143,7 +158,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a failed call.
+    /// Counts a failed call, and a plug-in's part in it.
     pub fn failed(&self, operation: Operation, error: &Error) {
         let labels = ErrorLabels {
             operation,
@@ -151,6 +166,14 @@ impl Metrics {
             code: error.code().to_owned(),
         };
         self.errors.get_or_create(&labels).inc();
+        let mut pairs = error.context_pairs().iter();
+        if let Some((_, plugin)) = pairs.find(|(key, _)| key == "plugin") {
+            let labels = StoreErrorLabels {
+                store: plugin.clone(),
+                code: error.code().to_owned(),
+            };
+            self.store_errors.get_or_create(&labels).inc();
+        }
     }
 
     /// Counts a call as being at work until the guard is dropped.

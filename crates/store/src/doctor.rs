@@ -34,7 +34,10 @@ impl FeatureStore {
             let block = Role::Offline.block_name(name);
             let subject = format!("{block} ({})", self.stores().scheme(Role::Offline, name));
             findings.push(match self.stores().offline(cx, name).await {
-                Ok(store) => finding(subject, &store.info(), store.check(cx).await),
+                Ok(store) => {
+                    let capable = capable(&store.capabilities());
+                    finding(subject, &store.info(), store.check(cx).await).with_note(capable)
+                }
                 Err(error) => failed(subject, error),
             });
         }
@@ -42,7 +45,10 @@ impl FeatureStore {
             let block = Role::Online.block_name(name);
             let subject = format!("{block} ({})", self.stores().scheme(Role::Online, name));
             findings.push(match self.stores().online(cx, name).await {
-                Ok(store) => finding(subject, &store.info(), store.check(cx).await),
+                Ok(store) => {
+                    let capable = capable(&store.capabilities());
+                    finding(subject, &store.info(), store.check(cx).await).with_note(capable)
+                }
                 Err(error) => failed(subject, error),
             });
         }
@@ -111,6 +117,29 @@ impl FeatureStore {
             }
         }
         findings
+    }
+}
+
+impl Finding {
+    fn with_note(mut self, note: String) -> Self {
+        self.notes.push(note);
+        self
+    }
+}
+
+/// The capabilities that a store declares, by their names.
+fn capable<T: serde::Serialize>(capabilities: &T) -> String {
+    let declared = match serde_json::to_value(capabilities) {
+        Ok(serde_json::Value::Object(declared)) => declared,
+        _ => serde_json::Map::new(),
+    };
+    let names = declared
+        .iter()
+        .filter(|(_, value)| value.as_bool() == Some(true));
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    match names.is_empty() {
+        true => "declares no capability".to_owned(),
+        false => format!("capabilities: {}", names.join(", ")),
     }
 }
 

@@ -78,20 +78,13 @@ struct Inner {
 }
 
 impl FeatureStore {
-    /// Opens the registry now; an offline store is opened when it is first used, once.
+    /// Opens the registry now; an offline store is opened when it is first used, once. Plug-ins of the
+    /// configuration are the caller's to load: what they offer is among `providers`.
     ///
     /// # Errors
     /// `InvalidArgument` (`P204`, `P203`) for an unknown type or bad options of the registry, and
     /// what opening it says.
     pub async fn open(cx: &Context, config: ProjectConfig, providers: Providers) -> Result<Self> {
-        if let Some(plugin) = config.plugins.first() {
-            let path = plugin.path.display();
-            return Err(Error::new(
-                &codes::UNSUPPORTED,
-                format!("the plugin {path} cannot be loaded: this version loads no plugins"),
-            )
-            .help("remove `plugins:` from provender.yaml"));
-        }
         let block = config.registry.provider_config("registry", &config);
         let registry = providers.open_registry(cx, block).await?;
         Ok(Self {

@@ -4,6 +4,7 @@
 //! answer is a note, since the status is asked for most when something is wrong.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use provender_core::model::FeatureView;
 use provender_core::provider::{Interval, ViewVersion};
@@ -14,6 +15,9 @@ use serde::Serialize;
 
 use crate::FeatureStore;
 use crate::checkpoints::Loss;
+
+/// How long an online store may take to say how much it holds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How one version of a view is online.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,6 +113,8 @@ impl FeatureStore {
         view: &FeatureView,
         version: &ViewVersion,
     ) -> Result<(OnlineStats, Option<Loss>)> {
+        // One that hangs must not keep what is known of the others from being told.
+        let cx = &cx.clone().with_timeout(PATIENCE);
         let name = view.online_store.as_deref();
         let online = self.stores().online(cx, name).await?;
         let stats = online.stats(cx, version).await?;

@@ -10,6 +10,7 @@ mod dataset;
 mod flights;
 mod kill;
 mod online_faults;
+mod plugins;
 mod product;
 #[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
 #[allow(unused)]

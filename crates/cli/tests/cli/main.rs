@@ -8,6 +8,7 @@ mod flow;
 mod latest;
 mod losses;
 mod outputs;
+mod plugins;
 mod reads;
 #[path = "../../../providers-redis/tests/servers/mod.rs"]
 #[allow(unused)]

@@ -197,6 +197,8 @@ codes! {
         "Code of a plug-in failed in a way that it did not handle. The plug-in is not called any more until the program is started again, since its state cannot be trusted; other providers go on. Report it to its vendor with the message.";
     PLUGIN_REFUSED = "P804" FailedPrecondition "a plug-in cannot be loaded"
         "The file is not a shared library, lacks the symbol provender_plugin_init, was built for another version of the plug-in interface, may be written by other users, or does not have the sha256 that provender.yaml pins. The message says which. `provender plugin check FILE` tells more.";
+    PLUGIN_BUSY = "P805" ResourceExhausted "a plug-in does not come back from its calls"
+        "So many calls are inside of the plug-in's library that no more are made; other providers go on. Its store may hang, or be slower than what is asked of it. Look at the store, and start the program again if it stays so.";
 
     NO_SPACE = "P901" ResourceExhausted "no space left"
         "A file could not be written because the disk, or the process's file size limit, is full. What was written before is unharmed. Free space, or point the path elsewhere.";

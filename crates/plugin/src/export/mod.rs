@@ -10,6 +10,7 @@ mod dispatch;
 mod offline;
 mod online;
 mod registry;
+mod spawn;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -27,6 +28,7 @@ use provender_core::provider::{Factory, OfflineStore, OnlineReader, OnlineStore,
 use provender_core::{Context, Error, codes};
 
 use self::completion::{Completion, Reply};
+pub use self::spawn::ThreadPerCall;
 use crate::abi::{self, Answer, Bytes, Call, Plugin};
 use crate::control::{Manifest, ManifestProvider, Role};
 use crate::fence::panicked;

@@ -42,9 +42,16 @@ impl Loaded {
         Ok(Arc::new(PluginOfflineStore {
             instance,
             info: info(&opened),
-            capabilities: opened.offline.unwrap_or_default(),
+            capabilities: crossing(opened.offline.unwrap_or_default()),
         }))
     }
+}
+
+/// The capabilities that calls of the interface exist for.
+fn crossing(mut declared: OfflineCapabilities) -> OfflineCapabilities {
+    declared.row_access = false;
+    declared.maintenance = false;
+    declared
 }
 
 #[async_trait]

@@ -4,22 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use futures::future::BoxFuture;
 use provender_conformance::Tables;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryRegistry, ScanShape};
 use provender_core::provider::{Factory, OfflineStore, ProviderConfig, Registry, Resources};
-use provender_plugin::Spawn;
-use provender_plugin::export::{Exports, plugin};
+use provender_plugin::export::{Exports, ThreadPerCall, plugin};
 use provender_plugin::load::Loaded;
-
-/// One thread for each future: the simplest runtime there is.
-pub struct ThreadEach;
-
-impl Spawn for ThreadEach {
-    fn spawn(&self, future: BoxFuture<'static, ()>) {
-        std::thread::spawn(move || futures::executor::block_on(future));
-    }
-}
 
 /// Offline stores by the name of their configuration's block, since a factory has no state.
 static TABLES: Mutex<BTreeMap<String, (Tables, ScanShape)>> = Mutex::new(BTreeMap::new());
@@ -52,7 +41,7 @@ pub fn library(name: &str, factories: Vec<Factory>) -> &'static Loaded {
         name: name.to_owned(),
         version: "1.2.3".to_owned(),
         factories,
-        spawn: Arc::new(ThreadEach),
+        spawn: Arc::new(ThreadPerCall),
     });
     // SAFETY: the structure was made by the export side, which leaks what it points at.
     unsafe { Loaded::new("this process".to_owned(), plugin) }.unwrap()

@@ -12,8 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
+use futures::StreamExt;
 use provender_core::provider::Revision;
-use provender_core::{Context, Result};
+use provender_core::{Context, ErrorKind, Result};
 use provender_store::{FeatureStore, OnlineCall, OnlineQuery, OnlineRequest};
 
 use crate::meaning::service_label;
@@ -29,6 +30,10 @@ const KEPT: Duration = Duration::from_secs(60);
 const RENEWED_PER_POLL: usize = 16;
 /// How old a query becomes before that.
 const FRESH: Duration = Duration::from_secs(5);
+/// How many are renewed at once, and how long each may take: a store that hangs keeps its own queries
+/// from being renewed, and no others.
+const RENEWED_AT_ONCE: usize = 8;
+const RENEWAL: Duration = Duration::from_secs(10);
 
 /// A query, and what else every call of its request needs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -218,21 +223,27 @@ impl PreparedQueries {
     }
 
     async fn renew(&self, store: &FeatureStore, cx: &Context, which: Vec<Arc<Prepared>>) {
-        for prepared in which {
-            prepared.renewed_ms.store(self.now_ms(), Ordering::Relaxed);
-            let request = &prepared.request;
-            let renewed = store.prepare_online(cx, request).await;
-            match renewed.and_then(|query| Ready::new(request, query, &self.metrics)) {
-                Ok(ready) => prepared.renew(ready),
-                // What is gone is no longer answered to new calls; open streams go on with what they
-                // began with.
-                Err(error) if !error.is_retryable() => {
-                    tracing::info!(code = error.code(), "a prepared query is no longer valid");
-                    self.write().remove(request);
+        let renewals = futures::stream::iter(which);
+        let renewed =
+            renewals.for_each_concurrent(RENEWED_AT_ONCE, move |prepared| async move {
+                prepared.renewed_ms.store(self.now_ms(), Ordering::Relaxed);
+                let cx = cx.clone().with_timeout(RENEWAL);
+                let request = &prepared.request;
+                let renewed = store.prepare_online(&cx, request).await;
+                match renewed.and_then(|query| Ready::new(request, query, &self.metrics)) {
+                    Ok(ready) => prepared.renew(ready),
+                    // What is gone is no longer answered to new calls; open streams go on with what they
+                    // began with.
+                    Err(error)
+                        if !error.is_retryable() && error.kind() != ErrorKind::DeadlineExceeded =>
+                    {
+                        tracing::info!(code = error.code(), "a prepared query is no longer valid");
+                        self.write().remove(request);
+                    }
+                    Err(error) => tracing::warn!(%error, "a prepared query was not renewed"),
                 }
-                Err(error) => tracing::warn!(%error, "a prepared query was not renewed"),
-            }
-        }
+            });
+        renewed.await;
     }
 
     fn now_ms(&self) -> u64 {
