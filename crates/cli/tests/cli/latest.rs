@@ -203,10 +203,9 @@ fn a_second_run_of_a_view_is_refused_while_the_first_holds_its_lease() {
             resources: Resources::default(),
             base_path: folder.path().to_owned(),
         };
-        let open = provender_providers_registry::sqlite_factory()
-            .registry
-            .unwrap();
-        let registry: std::sync::Arc<dyn Registry> = open(cx.clone(), config).await.unwrap();
+        let factory = provender_providers_registry::sqlite_factory();
+        let registry: std::sync::Arc<dyn Registry> =
+            factory.open_registry(&cx, config).await.unwrap();
         let lease = registry
             .acquire_lease(
                 &cx,

@@ -389,6 +389,9 @@ impl Place {
     }
 }
 
+/// Whether a number keeps to a bound.
+type Holds = fn(f64, f64) -> bool;
+
 /// What rules about a value itself say.
 fn values(schema: &Map<String, Value>, value: &Value, at: &Place) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -412,7 +415,7 @@ fn values(schema: &Map<String, Value>, value: &Value, at: &Place) -> Vec<Fault> 
         faults.push(fault);
     }
     if let Some(number) = value.as_f64() {
-        let bounds: [(&str, &str, fn(f64, f64) -> bool); 4] = [
+        let bounds: [(&str, &str, Holds); 4] = [
             ("minimum", "at least", |n, bound| n >= bound),
             ("maximum", "at most", |n, bound| n <= bound),
             ("exclusiveMinimum", "greater than", |n, bound| n > bound),

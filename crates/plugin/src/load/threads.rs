@@ -133,7 +133,9 @@ mod tests {
         let mut refused = None;
         for _ in 0..=2 * MAX_QUEUED {
             let done = done.clone();
-            if let Err(error) = threads.run(move || drop(done.send(2))) {
+            if let Err(error) = threads.run(move || {
+                let _ = done.send(2);
+            }) {
                 refused = Some(error);
                 break;
             }

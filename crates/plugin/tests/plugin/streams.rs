@@ -83,10 +83,7 @@ unsafe extern "C" fn get_last_error(stream: *mut FFI_ArrowArrayStream) -> *const
     match unsafe { behind(stream) }.trick {
         StreamTrick::NoErrorText => std::ptr::null(),
         _ => {
-            const TEXT: &CStr = match CStr::from_bytes_with_nul(b"disk \xff full\0") {
-                Ok(text) => text,
-                Err(_) => panic!("no text"),
-            };
+            const TEXT: &CStr = c"disk \xff full";
             TEXT.as_ptr()
         }
     }
