@@ -54,6 +54,12 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
                 }
                 end
             }
+            ('`', _) if dialect == Dialect::Snowflake => {
+                return Err(
+                    "holds a backtick, which Snowflake does not know; names stand in double quotes"
+                        .to_owned(),
+                );
+            }
             ('"' | '`', _) => quoted(&letters, at, false)?,
             (';', _) => return Err("holds a semicolon".to_owned()),
             ('(' | '[' | '{', _) => {
@@ -159,7 +165,6 @@ mod tests {
             "a > 1 -- only the new; ones)",
             "a = ')' AND b = 'it''s;' AND c = '\\''",
             "f((1), [2]) /* ) ; */",
-            "SELECT `a)` FROM t",
             "a\r\n-- b\r\n= 1",
         ] {
             for dialect in BOTH {
@@ -167,6 +172,8 @@ mod tests {
             }
         }
         assert_eq!(check(Dialect::Snowflake, "x = $$ ; ) $$ // ;"), Ok(()));
+        assert_eq!(check(Dialect::Spark, "SELECT `a)` FROM t"), Ok(()));
+        assert!(check(Dialect::Snowflake, "SELECT `a` FROM t").is_err());
         assert_eq!(check(Dialect::Spark, "x = r'\\' AND y = \";\""), Ok(()));
     }
 

@@ -15,4 +15,5 @@ mod product;
 #[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
 #[allow(unused)]
 mod redis_servers;
+mod snowflake;
 mod visits;
