@@ -4,9 +4,10 @@
 //! are spelled into one buffer, and the replies to one request are one piece of what was read from the
 //! socket, in which values are found in place. No task stands between a call and its socket, since waking
 //! another one takes as long as Redis does for some keys: a call sends by itself, and one of those that wait
-//! reads for all. So a call that was begun must be polled or dropped, else those behind it wait for their
-//! timeout. This module knows replies that are as expected, on plain connections, and nothing else: whatever
-//! is unusual is left to the general client, which knows more and tells it better.
+//! reads for all. A caller may stop polling a call without dropping it, as one does whose own client does not
+//! take answers; another call then takes the reading over. This module knows replies that are as expected, on
+//! plain connections, and nothing else: whatever is unusual is left to the general client, which knows more
+//! and tells it better.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -22,6 +23,7 @@ use futures::task::AtomicWaker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep_until};
 
 use crate::client::{Dialling, Health, Waiting};
 use crate::config::Address;
@@ -34,6 +36,9 @@ const READ_BYTES: usize = 64 << 10;
 const LEAST_READ_BYTES: usize = 16 << 10;
 const MUCH_READ_BYTES: usize = 256 << 10;
 
+/// After how long without a reply a call reads by itself, whoever was to read.
+const PATIENCE: Duration = Duration::from_millis(5);
+
 /// A connection that many calls share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct HotConnection {
@@ -42,6 +47,8 @@ pub(crate) struct HotConnection {
 
 struct Shared {
     writing: OwnedWriteHalf,
+    /// Held while a call is polled and never longer; before `traffic` where both are.
+    reading: Mutex<Reading>,
     traffic: Mutex<Traffic>,
     health: Health,
     timeout: Duration,
@@ -54,8 +61,8 @@ struct Traffic {
     unsent: BytesMut,
     /// Whose replies come next, in order.
     waiting: VecDeque<Arc<Waiter>>,
-    /// The reading side, while no call reads.
-    reading: Option<Reading>,
+    /// The call that reads for all.
+    reader: Option<Arc<Waiter>>,
     is_broken: bool,
 }
 
@@ -103,10 +110,11 @@ impl Link for HotConnection {
         };
         let shared = Shared {
             writing,
+            reading: Mutex::new(reading),
             traffic: Mutex::new(Traffic {
                 unsent: BytesMut::new(),
                 waiting: VecDeque::new(),
-                reading: Some(reading),
+                reader: None,
                 is_broken: false,
             }),
             health: Health::new(),
@@ -135,27 +143,20 @@ impl HotConnection {
         drop(request);
         let answered = async {
             if !is_all_sent {
-                let answered = poll_fn(|cx| call.poll(cx));
+                let answered = call.answered();
                 tokio::select! {
                     biased;
                     answered = answered => return answered,
                     flushed = shared.flush() => flushed?,
                 }
             }
-            poll_fn(|cx| call.poll(cx)).await
+            call.answered().await
         };
-        match tokio::time::timeout(shared.timeout, answered).await {
-            Ok(Ok(replies)) => {
-                waiting.answered();
-                Ok(replies)
-            }
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => {
-                shared.health.is_broken.store(true, Ordering::Relaxed);
-                let what = format!("{} did not answer for {:?}", shared.address, shared.timeout);
-                Err(Fault::new(FaultKind::Silent, what))
-            }
+        let answered = answered.await;
+        if answered.is_ok() {
+            waiting.answered();
         }
+        answered
     }
 }
 
@@ -186,9 +187,12 @@ impl Shared {
         let call = Calling {
             shared: self,
             waiter,
-            reading: traffic.reading.take(),
+            begun: Instant::now(),
             is_done: false,
         };
+        if traffic.reader.is_none() {
+            traffic.reader = Some(Arc::clone(&call.waiter));
+        }
         Ok((call, is_all_sent))
     }
 
@@ -234,28 +238,59 @@ impl Shared {
 struct Calling<'a> {
     shared: &'a Shared,
     waiter: Arc<Waiter>,
-    reading: Option<Reading>,
+    begun: Instant,
     is_done: bool,
 }
 
 impl Calling<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Fault>> {
-        if self.reading.is_none() {
-            // Before the look: whoever brings the replies, or lets go of the reading side, wakes after it.
-            self.waiter.waker.register(cx.waker());
-            if let Some(replies) = self.waiter.take() {
-                self.is_done = true;
-                return Poll::Ready(Ok(replies));
+    /// The replies, waited for no longer than the connection's timeout.
+    async fn answered(&mut self) -> Result<Bytes, Fault> {
+        let (shared, until) = (self.shared, self.begun + self.shared.timeout);
+        let mut impatient = pin!(sleep_until(until.min(Instant::now() + PATIENCE)));
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(answered) = self.poll(cx) {
+                    return Poll::Ready(answered);
+                }
+                ready!(impatient.as_mut().poll(cx));
+                let now = Instant::now();
+                if now >= until {
+                    shared.health.is_broken.store(true, Ordering::Relaxed);
+                    let what =
+                        format!("{} did not answer for {:?}", shared.address, shared.timeout);
+                    return Poll::Ready(Err(Fault::new(FaultKind::Silent, what)));
+                }
+                lock(&shared.traffic).reader = Some(Arc::clone(&self.waiter));
+                impatient.as_mut().reset(until.min(now + PATIENCE));
             }
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Fault>> {
+        // Before the look: whoever brings the replies, or lets go of the reading, wakes after it.
+        self.waiter.waker.register(cx.waker());
+        if let Some(replies) = self.waiter.take() {
+            self.is_done = true;
+            return Poll::Ready(Ok(replies));
+        }
+        {
             let mut traffic = lock(&self.shared.traffic);
             if traffic.is_broken {
                 return Poll::Ready(Err(self.shared.broken()));
             }
-            self.reading = traffic.reading.take();
+            let reader = traffic
+                .reader
+                .get_or_insert_with(|| Arc::clone(&self.waiter));
+            if !Arc::ptr_eq(reader, &self.waiter) {
+                return Poll::Pending;
+            }
         }
-        let Some(reading) = &mut self.reading else {
+        let mut reading = lock(&self.shared.reading);
+        // Another may have taken over meanwhile, and only one can be woken by what comes.
+        if !self.reads(&lock(&self.shared.traffic)) {
             return Poll::Pending;
-        };
+        }
         // It may have been given replies before it began to read.
         loop {
             if reading.hand_out(self.shared).is_err() {
@@ -270,12 +305,18 @@ impl Calling<'_> {
                 true => MUCH_READ_BYTES,
                 false => LEAST_READ_BYTES,
             });
-            let read = pin!(reading.half.read_buf(&mut reading.read));
+            let Reading { half, read, .. } = &mut *reading;
+            let read = pin!(half.read_buf(read));
             match ready!(read.poll(cx)) {
                 Ok(1..) => {}
                 _ => return Poll::Ready(Err(self.shared.give_up(lock(&self.shared.traffic)))),
             }
         }
+    }
+
+    fn reads(&self, traffic: &Traffic) -> bool {
+        let reader = traffic.reader.as_ref();
+        reader.is_some_and(|reader| Arc::ptr_eq(reader, &self.waiter))
     }
 }
 
@@ -285,11 +326,11 @@ impl Drop for Calling<'_> {
             self.waiter.is_given_up.store(true, Ordering::Relaxed);
         }
         let mut traffic = lock(&self.shared.traffic);
-        if let Some(reading) = self.reading.take() {
-            traffic.reading = Some(reading);
+        if self.reads(&traffic) {
+            traffic.reader = None;
         }
         // A call that was woken to read, and is given up instead, passes that on as well.
-        if traffic.reading.is_some() {
+        if traffic.reader.is_none() {
             let next = traffic.waiting.iter();
             let mut next = next.filter(|waiter| !waiter.is_given_up.load(Ordering::Relaxed));
             if let Some(next) = next.next() {
@@ -482,6 +523,20 @@ mod tests {
         let (great_answer, small) =
             tokio::join!(said(&connection, &great), said(&connection, b"z"));
         assert!(great_answer.unwrap() == great && small.unwrap() == b"z"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_reads_and_is_not_polled_holds_up_nobody() {
+        let dialling = dialling(Duration::from_secs(60));
+        let connection = HotConnection::open(echo().await, &dialling).await.unwrap();
+        let mut first = pin!(said(&connection, b"first"));
+        let polled_once = futures::poll!(first.as_mut());
+        assert!(polled_once.is_pending());
+        for text in [&b"second"[..], b"third"] {
+            assert_eq!(said(&connection, text).await.unwrap(), text);
+        }
+        assert_eq!(first.await.unwrap(), b"first"[..]);
+        assert!(!connection.is_broken());
     }
 
     #[tokio::test]
