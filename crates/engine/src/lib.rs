@@ -12,6 +12,7 @@ mod keys;
 mod latest;
 mod matches;
 pub mod on_demand;
+mod search;
 mod source;
 pub mod spill;
 mod spine;

@@ -13,7 +13,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 pub use factory::{Factory, ProviderConfig, Providers, Resources, options};
-pub use offline::{OfflineCapabilities, OfflineStore, RowAccess};
+pub use offline::{OfflineCapabilities, OfflineStore, RowAccess, WantedKeys};
 pub use online::{OnlineCapabilities, OnlineReader, OnlineStore};
 pub use registry::{
     Author, Change, Commit, Interval, Lease, Object, ObjectKind, Registry, RegistrySnapshot,
