@@ -173,6 +173,20 @@ pub(crate) struct ViewControl {
     pub(crate) view: ViewVersion,
 }
 
+/// Of `checkpoint`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CheckpointControl {
+    pub(crate) view: ViewVersion,
+    pub(crate) since: Option<i64>,
+}
+
+/// Of `holds`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HoldsControl {
+    pub(crate) view: ViewVersion,
+    pub(crate) checkpoint: i64,
+}
+
 /// Of `snapshot`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SnapshotControl {

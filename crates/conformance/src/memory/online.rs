@@ -12,8 +12,7 @@ use futures::{StreamExt, pin_mut};
 use provender_core::error::{Error, Result, codes};
 use provender_core::model::JoinKey;
 use provender_core::provider::{
-    Factory, OnlineCapabilities, OnlineReader, OnlineStore, Provider, ProviderInfo, ViewVersion,
-    options,
+    OnlineCapabilities, OnlineReader, OnlineStore, Provider, ProviderInfo, ViewVersion,
 };
 use provender_core::request::{
     OnlineRows, OnlineStats, ReadPlan, ViewLayout, ViewRead, ViewRows, WriteSummary,
@@ -472,27 +471,4 @@ fn read_key(columns: &[ArrayRef], row: usize) -> Result<Vec<Value>> {
 
 fn text(key: &[Value]) -> String {
     format!("{key:?}")
-}
-
-/// Offers [`MemoryOnlineStore::named`] as `type: memory`; its one option is the `name`.
-pub fn factory() -> Factory {
-    Factory::new("memory", "Latest rows in memory, for tests", || {
-        serde_json::json!({
-            "type": "object",
-            "properties": {"name": {"type": "string"}},
-            "additionalProperties": false,
-        })
-    })
-    .online(|_, config| async move {
-        let options: BTreeMap<String, String> = options(&config)?;
-        if let Some(option) = options.keys().find(|option| *option != "name") {
-            return Err(Error::new(
-                &codes::BAD_CONFIG,
-                format!("{}: unknown option {option:?}", config.block),
-            ));
-        }
-        let name = options.get("name").map_or("", String::as_str);
-        let store: Arc<dyn OnlineStore> = Arc::new(MemoryOnlineStore::named(name));
-        Ok(store)
-    })
 }

@@ -1,8 +1,7 @@
 //! The rules of the conformance kit over what a factory opens.
 
-use provender_conformance::{online, registry};
-use provender_core::Context;
-use provender_core::provider::Factory;
+use provender_conformance::{Options, Subject, Verdict, run};
+use provender_core::provider::{Factory, Providers};
 use provender_plugin::Role;
 use serde_json::{Map, Value};
 
@@ -19,7 +18,8 @@ pub(super) struct Outcome {
     pub(super) broken: Option<String>,
 }
 
-/// Judges a provider in a role by every rule whose name holds one of the texts of `only`.
+/// Judges a provider in a role by every rule whose name holds one of the texts of `only`, but for those
+/// about something that it does not declare.
 pub(super) async fn judge(
     factory: &Factory,
     role: Role,
@@ -27,44 +27,34 @@ pub(super) async fn judge(
     is_quick: bool,
     only: &[String],
 ) -> Vec<Outcome> {
-    let is_asked = |rule: &str| only.is_empty() || only.iter().any(|text| rule.contains(text));
-    let found = |rule: &str, result: Result<(), String>| Outcome {
-        role,
-        rule: rule.to_owned(),
-        broken: result.err(),
+    let mut work = if is_quick {
+        Options::quick()
+    } else {
+        Options::default()
     };
-    let cx = Context::new("conformance");
-    match role {
-        Role::OnlineStore => {
-            let open = || factory.open_online(&cx, config(factory, role, options));
-            let mut harness = match online::Harness::open(open).await {
-                Ok(harness) => harness,
-                Err(why) => return vec![found("opens_again", Err(why))],
+    work.only = only.to_vec();
+    let judged = match role {
+        Role::OnlineStore => provender_conformance::Role::Online,
+        Role::Registry => provender_conformance::Role::Registry,
+        Role::OfflineStore => provender_conformance::Role::Offline,
+    };
+    let mut providers = Providers::default();
+    providers.register(factory.clone());
+    let config = config(factory, role, options);
+    let report = run(&Subject::opened_by(providers, &[judged], &config), &work).await;
+    report
+        .outcomes()
+        .filter_map(|outcome| {
+            let broken = match &outcome.verdict {
+                Verdict::Kept => None,
+                Verdict::Broken(why) => Some(why.clone()),
+                Verdict::NotAsked(_) => return None,
             };
-            if is_quick {
-                harness.n_histories = 5;
-                harness.n_large_rows = 2_000;
-                harness.n_large_bytes = 20_000;
-            }
-            let mut outcomes = Vec::new();
-            for rule in online::RULES.iter().filter(|rule| is_asked(rule.name)) {
-                outcomes.push(found(rule.name, rule.check(&harness).await));
-            }
-            outcomes
-        }
-        Role::Registry => {
-            let opened = factory
-                .open_registry(&cx, config(factory, role, options))
-                .await;
-            let judged = match opened {
-                Ok(opened) => registry::all(&*opened).await,
-                Err(error) => Err(error.to_string()),
-            };
-            vec![found("all_rules", judged)]
-        }
-        Role::OfflineStore => {
-            let why = "this build's kit has no rules for offline stores".to_owned();
-            vec![found("all_rules", Err(why))]
-        }
-    }
+            Some(Outcome {
+                role,
+                rule: outcome.rule.clone(),
+                broken,
+            })
+        })
+        .collect()
 }
