@@ -130,6 +130,7 @@ fn alarm(duration: Duration) -> (oneshot::Receiver<()>, std::sync::mpsc::Sender<
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use futures::executor::block_on;
 
     use super::*;
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(block_on(hung), Err("does not end within 10ms".to_owned()));
         let panics = guarded(Duration::from_secs(60), async {
             if std::hint::black_box(true) {
-                std::panic::panic_any("out of order".to_owned());
+                panic!("out of order");
             }
             Ok(())
         });

@@ -103,7 +103,10 @@ async fn temp(store: &dyn OnlineStore, airport: &str) -> Option<f64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_finds_its_rows_when_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || ledger().open_online(&cx(), config("ledger", folder.path()));
+    let open = async || {
+        let config = config("ledger", folder.path());
+        ledger().open_online(&cx(), config).await
+    };
     let store = open().await.unwrap();
     write(store.as_ref(), "JFK", 2, 21.5).await;
     write(store.as_ref(), "LGA", 1, -0.0).await;

@@ -13,11 +13,12 @@ mod builtins;
 mod examples;
 mod libraries;
 #[path = "../../../crates/providers-registry/tests/common/postgres.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::print_stderr)]
 mod postgres;
 #[path = "../end_to_end/product.rs"]
 #[allow(dead_code)]
 mod product;
 mod served;
 #[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
+#[allow(unused)]
 mod servers;

@@ -160,8 +160,8 @@ impl Mutant {
             }
         }
         let n_call = self.n_calls.fetch_add(1, Ordering::Relaxed);
-        let all = tables.iter_mut().flat_map(|table| &mut table.batches);
-        let full = all.filter(|batch| batch.num_rows() > 0).next_back();
+        let mut all = tables.iter_mut().flat_map(|table| &mut table.batches);
+        let full = all.rfind(|batch| batch.num_rows() > 0);
         if let Some(batch) = full {
             match self.wrong {
                 Wrong::ScanLosesARow => *batch = batch.slice(1, batch.num_rows() - 1),

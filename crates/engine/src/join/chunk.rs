@@ -223,6 +223,9 @@ pub(super) fn reach(view: &ViewJoin) -> Option<i64> {
     }
 }
 
+/// What was picked last, and by what.
+type PickedBefore<'a> = (&'a Arc<Values>, &'a Arc<Vec<Place>>, Picked<'a>);
+
 impl ChunkAnswer {
     pub(crate) fn n_rows(&self) -> usize {
         self.index.n_rows()
@@ -234,7 +237,7 @@ impl ChunkAnswer {
         let slots = &self.index.row_slots()[start..start + n_rows];
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         // Views of one source that have the same winners are picked from at once.
-        let mut last: Option<(&Arc<Values>, &Arc<Vec<Place>>, Picked<'_>)> = None;
+        let mut last: Option<PickedBefore<'_>> = None;
         for columns in &self.columns {
             match columns {
                 AnswerColumns::Ready(array) => arrays.push(array.slice(start, n_rows)),

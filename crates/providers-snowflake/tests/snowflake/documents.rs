@@ -38,7 +38,7 @@ fn documented() -> BTreeMap<String, String> {
 #[test]
 fn every_option_is_documented_with_its_default_and_in_the_schema() {
     let documented = documented();
-    let schema = (factory().options_schema)();
+    let schema = factory().options_schema();
     let known: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
     assert_eq!(documented.keys().collect::<BTreeSet<_>>(), known);
     // The type itself tells its fields to who names another.

@@ -224,25 +224,24 @@ impl PreparedQueries {
 
     async fn renew(&self, store: &FeatureStore, cx: &Context, which: Vec<Arc<Prepared>>) {
         let renewals = futures::stream::iter(which);
-        let renewed =
-            renewals.for_each_concurrent(RENEWED_AT_ONCE, move |prepared| async move {
-                prepared.renewed_ms.store(self.now_ms(), Ordering::Relaxed);
-                let cx = cx.clone().with_timeout(RENEWAL);
-                let request = &prepared.request;
-                let renewed = store.prepare_online(&cx, request).await;
-                match renewed.and_then(|query| Ready::new(request, query, &self.metrics)) {
-                    Ok(ready) => prepared.renew(ready),
-                    // What is gone is no longer answered to new calls; open streams go on with what they
-                    // began with.
-                    Err(error)
-                        if !error.is_retryable() && error.kind() != ErrorKind::DeadlineExceeded =>
-                    {
-                        tracing::info!(code = error.code(), "a prepared query is no longer valid");
-                        self.write().remove(request);
-                    }
-                    Err(error) => tracing::warn!(%error, "a prepared query was not renewed"),
+        let renewed = renewals.for_each_concurrent(RENEWED_AT_ONCE, move |prepared| async move {
+            prepared.renewed_ms.store(self.now_ms(), Ordering::Relaxed);
+            let cx = cx.clone().with_timeout(RENEWAL);
+            let request = &prepared.request;
+            let renewed = store.prepare_online(&cx, request).await;
+            match renewed.and_then(|query| Ready::new(request, query, &self.metrics)) {
+                Ok(ready) => prepared.renew(ready),
+                // What is gone is no longer answered to new calls; open streams go on with what they
+                // began with.
+                Err(error)
+                    if !error.is_retryable() && error.kind() != ErrorKind::DeadlineExceeded =>
+                {
+                    tracing::info!(code = error.code(), "a prepared query is no longer valid");
+                    self.write().remove(request);
                 }
-            });
+                Err(error) => tracing::warn!(%error, "a prepared query was not renewed"),
+            }
+        });
         renewed.await;
     }
 
