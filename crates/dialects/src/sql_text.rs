@@ -40,6 +40,15 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
             ('-', Some('-')) => line_comment(&letters, at)?,
             ('/', Some('/')) if dialect == Dialect::Snowflake => line_comment(&letters, at)?,
             ('/', Some('*')) => block_comment(&letters, at)?,
+            // A dollar sign within a name is a letter of it, and quotes nothing.
+            (letter, _)
+                if dialect == Dialect::Snowflake && is_word(letter) && !letter.is_numeric() =>
+            {
+                let rest = letters[at..].iter();
+                at + rest
+                    .take_while(|&&next| is_word(next) || next == '$')
+                    .count()
+            }
             ('$', Some('$')) if dialect == Dialect::Snowflake => dollars(&letters, at)?,
             ('\'', _) => quoted(&letters, at, !is_raw(dialect, &letters, at))?,
             ('"', _) if dialect == Dialect::Spark => {
@@ -88,11 +97,14 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
 
 /// Spark's `r'...'`, in which a backslash is a letter.
 fn is_raw(dialect: Dialect, letters: &[char], at: usize) -> bool {
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     dialect == Dialect::Spark
         && at > 0
         && matches!(letters[at - 1], 'r' | 'R')
         && (at == 1 || !is_word(letters[at - 2]))
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
 }
 
 fn quoted(letters: &[char], start: usize, has_escapes: bool) -> Result<usize, String> {
@@ -199,6 +211,9 @@ mod tests {
             }
         }
         assert!(check(Dialect::Snowflake, "$$ a").is_err());
+        // Part of a name, so that the semicolon is none of a text.
+        assert!(check(Dialect::Snowflake, "a$$ ; $$1").is_err());
+        assert!(check(Dialect::Snowflake, "1$$'$$ ; '").is_err());
         assert!(check(Dialect::Spark, "a /* /* */").is_err());
         assert!(check(Dialect::Spark, "\"\\\"").is_err());
         let error = embed(Dialect::Spark, "filter", "a;");

@@ -307,6 +307,87 @@ fn hostile_names_and_values_stay_names_and_values() {
     }
 }
 
+/// Filters and queries of definitions end where they stand, or are refused.
+#[test]
+fn hostile_filters_and_queries_stay_in_their_parentheses_or_are_refused() {
+    let columns = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+    let (mut n_refused, mut n_taken) = (0, 0);
+    for seed in 0..4_000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let text = match seed % 2 {
+            0 => format!("a > 1 {}", hostile(&mut rng, 1)),
+            _ => format!("SELECT a FROM t WHERE a > 1 {}", hostile(&mut rng, 1)),
+        };
+        let mut source = SourceRef::table("t");
+        match seed % 2 {
+            0 => source.filter = Some(text.clone()),
+            _ => source.relation = Relation::Query(text.clone()),
+        }
+        for dialect in [Dialect::Snowflake, Dialect::Spark] {
+            // The tokenizer reads these as quotes in any dialect, and Spark does not.
+            if dialect == Dialect::Spark && text.contains("$$") {
+                continue;
+            }
+            let mut sources = Sources::new();
+            let known = SourceTable {
+                schema: columns.clone(),
+                table: None,
+            };
+            sources.insert(&source, known);
+            let request = Scan {
+                source: source.clone(),
+                columns: None,
+                ranges: Vec::new(),
+            };
+            let answer = match scan(dialect, &request, &sources) {
+                Ok(answer) => answer.sql,
+                Err(error) => {
+                    assert_eq!(error.code(), "P123", "{text}: {error}");
+                    n_refused += 1;
+                    continue;
+                }
+            };
+            n_taken += 1;
+            // What stands before and after the text are words of ours: the text opens and closes what it
+            // opens alone, and holds no end of a statement.
+            let (before, rest) = answer.split_once(&text).unwrap();
+            let Some(inside) = words(dialect, &text) else {
+                panic!("{text:?} was taken, and cannot be read");
+            };
+            let mut depth = 0_i64;
+            for word in &inside {
+                depth += i64::from(word == "(") - i64::from(word == ")");
+                assert!(depth >= 0 && word != ";", "{text:?}");
+            }
+            assert_eq!(depth, 0, "{text:?}");
+            let whole = words(dialect, &answer).unwrap();
+            let (first, last) = (words(dialect, before), words(dialect, rest));
+            assert_eq!(
+                whole,
+                [first.unwrap(), inside, last.unwrap()].concat(),
+                "{text:?}"
+            );
+        }
+    }
+    assert!(n_refused > 500 && n_taken > 500, "{n_refused}, {n_taken}");
+}
+
+/// The words and signs of a text; `None` if a tokenizer cannot read it to its end.
+fn words(dialect: Dialect, sql: &str) -> Option<Vec<String>> {
+    let tokens = match dialect {
+        Dialect::Spark => Tokenizer::new(&DatabricksDialect {}, sql).tokenize(),
+        _ => Tokenizer::new(&SnowflakeDialect {}, sql).tokenize(),
+    };
+    let tokens = tokens.ok()?;
+    Some(
+        tokens
+            .into_iter()
+            .filter(|token| !matches!(token, Token::Whitespace(_)))
+            .map(|token| token.to_string())
+            .collect(),
+    )
+}
+
 #[test]
 fn hundreds_of_features_of_dozens_of_views_take_several_statements_within_the_limits() {
     let field = |name: &str, data_type| Field::new(name, data_type, true);

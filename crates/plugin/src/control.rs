@@ -73,6 +73,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    #[cfg(feature = "load")]
     pub(crate) fn of(cx: &Context) -> Self {
         Self {
             project: cx.project().to_owned(),

@@ -270,7 +270,7 @@ fn status_shows_interval_age_rows_and_size() {
     folder
         .run(&["status", "--output", "csv"])
         .exits(0)
-        .says("view,version,online,start,end,freshness_us,pushed,rows,bytes,note\n")
+        .says("view,version,online,start,end,freshness_us,pushed,rows,bytes,lost,note\n")
         .says("airport_weather,1,true,,2013-01-01T12:00:00Z,");
 }
 

@@ -179,7 +179,9 @@ async fn few_keys_leave_every_row_of_theirs_and_few_others() {
                 let column = keys.column.clone();
                 let access = parquet_file(&cx, "rows", &path, &scan, &[keys]).await;
                 let found = numbered(access.unwrap().unwrap().as_ref(), &["n"]).await;
-                for &n in wanted.iter().filter(|&&n| (0..N_ROWS).contains(&n)) {
+                // Every third text is null.
+                let is_held = |n: i64| (0..N_ROWS).contains(&n) && (column == "n" || n % 3 > 0);
+                for &n in wanted.iter().filter(|&&n| is_held(n)) {
                     assert!(found.contains(&(n as u64, n)), "{wanted:?} of {column}");
                 }
                 let most = match (column.as_str(), statistics) {
