@@ -132,7 +132,12 @@ fn every_way_to_be_wrong_breaks_the_rule_that_names_it() {
     ];
     let mut missed = Vec::new();
     for (wrong, rule) in ways {
-        match block_on(check(rule, &harness_of(wrong))) {
+        let mut harness = harness_of(wrong);
+        if rule == "latest_rows_equal_the_oracle" {
+            // Few random rows tie in all but their tie breakers.
+            harness.n_cases = 400;
+        }
+        match block_on(check(rule, &harness)) {
             Ok(()) => missed.push(format!("{wrong:?} is not seen by {rule}")),
             Err(why) => assert!(why.starts_with(rule), "{why}"),
         }
