@@ -240,16 +240,21 @@ fn type_that_is_built_in_or_declared_twice_is_refused() {
     let library = built(folder.path(), &[]);
     let copy = folder.path().join("copy.so");
     fs::copy(&library, &copy).unwrap();
-    project(folder.path(), "plugins: [taken.so]\n");
+    project(folder.path(), "plugins: [libprovender_hostile.so]\n");
+    let path = folder.path().join("provender.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    let naming = |libraries: &str| {
+        let config = config.replace("[libprovender_hostile.so]", libraries);
+        fs::write(&path, config).unwrap();
+    };
+    naming("[taken.so]");
     let (code, _, stderr) = run(folder.path(), &["status"], &[]);
     assert_eq!(code, Some(1));
     assert!(
         stderr.contains("declares the type \"delta\", which is built in"),
         "{stderr}"
     );
-    let config = fs::read_to_string(folder.path().join("provender.yaml")).unwrap();
-    let config = config.replace("[taken.so]", "[libprovender_hostile.so, copy.so]");
-    fs::write(folder.path().join("provender.yaml"), config).unwrap();
+    naming("[libprovender_hostile.so, copy.so]");
     let (code, _, stderr) = run(folder.path(), &["status"], &[]);
     assert_eq!(code, Some(1));
     assert!(
