@@ -266,11 +266,14 @@ impl Loaded {
 
     /// Makes a call where it may wait. One that should return at once is made by a task that the
     /// runtime runs next, on this thread, so that it costs no change of threads. The caller is not
-    /// inside of the library either way, so its deadline holds.
+    /// inside of the library either way, so its deadline holds. Streams that go along are fed by tasks of
+    /// the runtime, some of which only this thread could run next, so such a call never waits on it.
     fn start(&'static self, begun: Begun) -> Result<()> {
         use tokio::runtime::{Handle, RuntimeFlavor};
 
-        let is_prompt = self.plugin.prompt != 0 && !self.slow.load(Ordering::Relaxed);
+        let is_prompt = self.plugin.prompt != 0
+            && begun.rows.streams.is_empty()
+            && !self.slow.load(Ordering::Relaxed);
         if let (true, Ok(runtime)) = (is_prompt, Handle::try_current())
             && runtime.runtime_flavor() == RuntimeFlavor::MultiThread
             && !INSIDE.swap(true, Ordering::AcqRel)
