@@ -40,14 +40,14 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
             ('-', Some('-')) => line_comment(&letters, at)?,
             ('/', Some('/')) if dialect == Dialect::Snowflake => line_comment(&letters, at)?,
             ('/', Some('*')) => block_comment(&letters, at)?,
-            // A dollar sign within a name is a letter of it, and quotes nothing.
-            (letter, _)
-                if dialect == Dialect::Snowflake && is_word(letter) && !letter.is_numeric() =>
+            // A dollar sign within a name is a letter of it and quotes nothing, and what is a name's letter is
+            // for the warehouse to say.
+            ('$', Some('$'))
+                if dialect == Dialect::Snowflake && at > 0 && is_word(letters[at - 1]) =>
             {
-                let rest = letters[at..].iter();
-                at + rest
-                    .take_while(|&&next| is_word(next) || next == '$')
-                    .count()
+                return Err(
+                    "has a $$ directly behind a name or number; put a space before it".to_owned(),
+                );
             }
             ('$', Some('$')) if dialect == Dialect::Snowflake => dollars(&letters, at)?,
             ('\'', _) => quoted(&letters, at, !is_raw(dialect, &letters, at))?,
@@ -211,9 +211,10 @@ mod tests {
             }
         }
         assert!(check(Dialect::Snowflake, "$$ a").is_err());
-        // Part of a name, so that the semicolon is none of a text.
+        // It may be part of a name, so that the semicolon is none of a text.
         assert!(check(Dialect::Snowflake, "a$$ ; $$1").is_err());
         assert!(check(Dialect::Snowflake, "1$$'$$ ; '").is_err());
+        assert!(check(Dialect::Snowflake, "日本$$ a $$").is_err());
         assert!(check(Dialect::Spark, "a /* /* */").is_err());
         assert!(check(Dialect::Spark, "\"\\\"").is_err());
         let error = embed(Dialect::Spark, "filter", "a;");
