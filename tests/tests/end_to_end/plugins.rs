@@ -398,10 +398,7 @@ async fn server_answers_others_whatever_a_hostile_plugin_does_and_stops_cleanly(
     let cases = [
         ("thread", Ok(1.5)),
         ("twice", Ok(1.5)),
-        (
-            "text",
-            Err("its error cannot be read: no\u{0} good \u{fffd}"),
-        ),
+        ("text", Err("its error cannot be read: no")),
         ("rows", Err("4 online rows for 1 keys")),
         ("never", Err("")),
         ("hang", Err("")),
