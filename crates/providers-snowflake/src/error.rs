@@ -140,7 +140,10 @@ pub(crate) fn is_session_lost(error: &Error) -> bool {
 
 /// A failure on a source of the user's own SQL.
 pub(crate) fn on_query(error: Error, query: &str) -> Error {
-    if error.kind() != ErrorKind::InvalidArgument {
+    if !matches!(
+        error.kind(),
+        ErrorKind::InvalidArgument | ErrorKind::NotFound
+    ) {
         return error;
     }
     let message = format!("the query {query:?} fails: {}", error.message());

@@ -52,7 +52,7 @@ codes! {
         "Keys of one definition contradict each other, such as ttl together with aggregations, table together with query, or a view that has neither features nor aggregations.";
     BAD_EXPRESSION = "P111" InvalidArgument "bad SQL expression"
         "The SQL of an on-demand feature does not parse, names an unknown input, uses a volatile function or a subquery, or gives a value that does not fit the declared type. It is a DataFusion scalar expression over the inputs' features and the request's fields.";
-    MISSING_TABLE = "P120" InvalidArgument "source table not found"
+    MISSING_TABLE = "P120" NotFound "source table not found"
         "A source names a table that the offline store does not have. `provender import TABLE FILE` makes one; a path or URL is taken as itself.";
     MISSING_COLUMN = "P121" InvalidArgument "source column not found"
         "A definition uses a column that its source does not have, or that matches several columns which differ only in case. `column:` maps a feature and `columns:` of the source maps a join key.";
