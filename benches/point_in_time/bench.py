@@ -38,8 +38,10 @@ def arguments():
     parser.add_argument("--rows", type=int, default=1_000_000, help="facts [%(default)s]")
     parser.add_argument("--labels", type=int, default=100_000, help="rows of the spine [%(default)s]")
     parser.add_argument("--reps", type=int, default=5, help="how often each engine runs [%(default)s]")
-    parser.add_argument("--variant", choices=VARIANTS, default="base", help="what is asked for [%(default)s]")
+    parser.add_argument("--variant", default="base", help="what is asked for, by commas, or all [%(default)s]")
     parser.add_argument("--peers", help="engines to compare with, by commas [all that answer the variant]")
+    parser.add_argument("--no-table", action="store_true", help="leaves the Delta table of the same facts out")
+    parser.add_argument("--limits-memory", help="limits.memory of Provender's project [its default]")
     parser.add_argument("--binary", help="the provender to measure, instead of a release build of this checkout")
     parser.add_argument("--profile", help="how the binary was built [by its path]")
     parser.add_argument("--work", help="folder for data and answers [in the cache]")
@@ -51,11 +53,15 @@ def arguments():
     given = parser.parse_args()
     if not given.binary or not given.work:
         parser.error("without run.sh it needs --binary and --work")
-    known = engines_of(VARIANTS[given.variant])
-    given.peers = list(known) if given.peers is None else [name for name in given.peers.split(",") if name]
-    for name in given.peers:
+    given.variants = list(VARIANTS) if given.variant == "all" else given.variant.split(",")
+    for name in given.variants:
+        if name not in VARIANTS:
+            parser.error(f"{name!r} is no variant; known are {', '.join(VARIANTS)}")
+    known = {engine for name in given.variants for engine in engines_of(VARIANTS[name])}
+    given.asked_peers = None if given.peers is None else [name for name in given.peers.split(",") if name]
+    for name in given.asked_peers or []:
         if name not in known:
-            parser.error(f"{name!r} does not answer {given.variant!r}; known are {', '.join(known)}")
+            parser.error(f"{name!r} does not answer {given.variant!r}; known are {', '.join(sorted(known))}")
     if given.rows < 1_000 or given.labels < 1_000 or given.reps < 1:
         parser.error("it takes at least 1,000 rows, 1,000 labels and one repetition")
     given.binary = os.path.abspath(given.binary)
@@ -87,7 +93,8 @@ class Bench:
         self.environment["NO_COLOR"] = "1"
         limit_gib = given.memory_limit or measure.machine()["memory_bytes"] * 0.75 / 2**30
         self.memory_limit_bytes = int(limit_gib * 2**30)
-        self.runs = {name: [] for name in [OURS, OURS_DELTA, *given.peers]}
+        tables = [] if given.no_table else [OURS_DELTA]
+        self.runs = {name: [] for name in [OURS, *tables, *given.peers]}
         self.verdicts = {name: [] for name in self.runs}
         self.started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -128,9 +135,14 @@ class Bench:
         os.makedirs(f"{self.folder}/answers")
         os.makedirs(f"{self.folder}/features")
         with open(f"{self.folder}/features/driver.yaml", "w", encoding="utf-8") as file:
-            file.write(definitions(self.variant))
+            file.write(definitions(self.variant, with_table=not self.given.no_table))
+        if self.given.limits_memory:
+            with open(f"{self.folder}/provender.yaml", "a", encoding="utf-8") as file:
+                file.write(f"limits: {{memory: {self.given.limits_memory}}}\n")
         say("making the projects")
-        imported = self.must(self.provender("import", "facts", f"{raw}/facts.parquet"))
+        imported = None
+        if not self.given.no_table:
+            imported = self.must(self.provender("import", "facts", f"{raw}/facts.parquet"))
         self.must(self.provender("apply", "--yes"))
         for engine in self.given.peers:
             self.must(self.python("engines.py", "prepare", engine, self.given.variant, self.folder))
@@ -154,6 +166,10 @@ class Bench:
                 times[name].append(self.must(command).wall_s)
         command = self.python("engines.py", "floor", self.given.variant, self.folder)
         times["floor"] = [float(self.must(command).stdout) for _ in range(self.given.reps)]
+        probe, out = f"{self.folder}/raw/probe.parquet", f"{self.folder}/answers/probe.parquet"
+        command = self.provender("historical", "--service", "floor", "--spine", probe, "--out", out)
+        probes = [self.must(command) for _ in range(self.given.reps)]
+        times["own floor"], times["own floor CPU"], _ = columns(probes)
         return {name: statistics.median(values) for name, values in times.items()}
 
     def rounds(self):
@@ -264,11 +280,14 @@ class Bench:
             print("  ".join([*cells, line[-1]]))
         print()
         print(f"provender --version {starts['--version'] * 1000:.1f} ms, list {starts['list'] * 1000:.1f} ms", end="")
-        print(f" (medians of {N_STARTS}); import {self.given.rows / imported.wall_s:,.0f} rows/s")
-        floor = starts["floor"]
-        print(f"floor (decoding keys and times alone) {floor:.2f} s; {OURS} takes {ours[0] / floor:.2f} times as long")
+        print(f" (medians of {N_STARTS})", end="")
+        print(f"; import {self.given.rows / imported.wall_s:,.0f} rows/s" if imported else "")
+        for what, name in (("in Arrow's C++ reader", "floor"), ("in ours, the process around it too", "own floor")):
+            floor = starts[name]
+            print(f"floor (decoding keys and times alone) {what}: {floor:.2f} s;", end=" ")
+            print(f"{OURS} takes {ours[0] / floor:.2f} times as long")
         self.tell_noise()
-        self.record("starts", **starts, import_s=imported.wall_s)
+        self.record("starts", **starts, import_s=imported.wall_s if imported else None)
         is_right = True
         for engine in (OURS, OURS_DELTA, *JUDGES):
             if engine in self.runs and self.wrong(engine) != RIGHT:
@@ -324,14 +343,27 @@ def main():
     given = arguments()
     os.makedirs(given.work, exist_ok=True)
     os.makedirs(os.path.dirname(given.results), exist_ok=True)
-    bench = Bench(given)
-    imported = bench.prepare()
-    bench.describe()
-    starts = bench.starts()
-    bench.rounds()
-    is_right = bench.report(imported, starts)
+    all_right, medians = True, {}
+    for variant in given.variants:
+        given.variant = variant
+        known = engines_of(VARIANTS[variant])
+        given.peers = [name for name in known if given.asked_peers is None or name in given.asked_peers]
+        bench = Bench(given)
+        imported = bench.prepare()
+        bench.describe()
+        starts = bench.starts()
+        bench.rounds()
+        all_right &= bench.report(imported, starts)
+        good = [run for run in bench.runs[OURS] if not run.failure]
+        medians[variant] = [statistics.median(values) for values in columns(good)]
+        print(flush=True)
+    if "base" in medians and len(medians) > 1:
+        print(f"{OURS}, beside base:")
+        for variant, values in medians.items():
+            wall, cpu, peak = (value / base for value, base in zip(values, medians["base"]))
+            print(f"  {variant}: wall {wall:.2f}, CPU {cpu:.2f}, peak {peak:.2f}")
     say(f"results were added to {given.results}")
-    sys.exit(0 if is_right else 1)
+    sys.exit(0 if all_right else 1)
 
 
 if __name__ == "__main__":

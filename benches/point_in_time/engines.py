@@ -207,6 +207,8 @@ def feast_prepare(folder, store):
 
 def floor(folder):
     """Seconds to decode the columns of keys and times, on all cores; the reader's own import is not counted."""
+    # Reading would import it, if it were not there.
+    import pyarrow.dataset
     import pyarrow.parquet
 
     columns = [*VARIANT.key_names, "event_timestamp", "created"]

@@ -1,7 +1,8 @@
 """Writes the data of the benchmark: facts.parquet and labels.parquet, the same bytes of values for the same numbers.
 
-Facts: keys with a hundred rows each at irregular times, in the order in which they happened, float64 features,
-one in a hundred nulls in every tenth. One row in a thousand corrects another: the same key and event time, later created, and
+Facts: keys with about a hundred rows each at irregular times, in the order in which they happened, float64 features,
+one in a hundred nulls in every tenth. They are made a slice of time after the other, so that memory does not grow with
+their number. One row in a thousand corrects another: the same key and event time, later created, and
 it lies before or after the row that it corrects.
 
 Labels: keys and times uniform; of each thousand, five exactly at a fact, five exactly a ttl after one, five a
@@ -24,6 +25,7 @@ START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 SPAN_US = 100 * DAY_US
 INSTANT = pyarrow.timestamp("us", tz="UTC")
 ROW_GROUP_ROWS = 262_144
+SLICE_ROWS = 4 * ROW_GROUP_ROWS
 
 
 def columns_of_keys(variant, keys):
@@ -44,12 +46,32 @@ def skewed(variant, keys, n_keys, random):
     return keys
 
 
-def facts(variant, n_rows, path):
-    """Writes n_rows facts; answers their keys and times."""
-    random = numpy.random.default_rng(1)
-    keys = numpy.arange(n_rows, dtype=numpy.int64) // ROWS_PER_KEY
-    keys = skewed(variant, keys, int(keys.max()) + 1, random)
-    times = START_US + random.integers(0, SPAN_US, n_rows)
+def facts(variant, n_rows, path, n_samples):
+    """Writes n_rows facts; answers keys and times of some of them, at least n_samples."""
+    n_keys = max(1, n_rows // ROWS_PER_KEY)
+    n_slices = -(-n_rows // SLICE_ROWS)
+    sampled_keys, sampled_times = [], []
+    unfinished = path + ".unfinished"
+    writer = None
+    for number in range(n_slices):
+        first, end = number * SLICE_ROWS, min((number + 1) * SLICE_ROWS, n_rows)
+        span = SPAN_US * first // n_rows, SPAN_US * end // n_rows
+        random = numpy.random.default_rng([1, number])
+        keys, times, table = slice_of_facts(variant, random, n_keys, end - first, span)
+        writer = writer or pyarrow.parquet.ParquetWriter(unfinished, table.schema, compression="snappy")
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        at = random.integers(0, len(keys), n_samples // n_slices + 1)
+        sampled_keys.append(keys[at])
+        sampled_times.append(times[at])
+    writer.close()
+    os.replace(unfinished, path)
+    return numpy.concatenate(sampled_keys), numpy.concatenate(sampled_times)
+
+
+def slice_of_facts(variant, random, n_keys, n_rows, span):
+    """Facts of one part of the time: their keys, their times and all of them as a table."""
+    keys = skewed(variant, random.integers(0, n_keys, n_rows), n_keys, random)
+    times = START_US + random.integers(*span, n_rows)
     n_corrections = n_rows // 1_000
     picked = random.choice(n_rows, 2 * n_corrections, replace=False)
     corrections, corrected = picked[:n_corrections], picked[n_corrections:]
@@ -70,14 +92,13 @@ def facts(variant, n_rows, path):
         is_last = number % 10 == 9
         values = random.random(n_rows)
         columns[f"f{number}"] = pyarrow.array(values, mask=random.random(n_rows) < 0.01 if is_last else None)
-    write(columns, path)
-    return keys, times
+    return keys, times, pyarrow.table(columns)
 
 
-def labels(variant, n_rows, keys, times, path):
-    """Writes n_rows labels for facts of these keys and times."""
+def labels(variant, n_rows, n_facts, keys, times, path):
+    """Writes n_rows labels for n_facts facts, of which some have these keys and times."""
     random = numpy.random.default_rng(2)
-    n_keys = int(keys.max()) + 1
+    n_keys = max(1, n_facts // ROWS_PER_KEY)
     label_keys = skewed(variant, random.integers(0, n_keys, n_rows), n_keys, random)
     label_times = START_US + random.integers(0, SPAN_US, n_rows)
     n_each = n_rows // 200
@@ -93,6 +114,16 @@ def labels(variant, n_rows, keys, times, path):
         "row_id": pyarrow.array(numpy.arange(n_rows, dtype=numpy.int64)),
         **columns_of_keys(variant, label_keys[order]),
         "event_timestamp": pyarrow.array(label_times[order], type=INSTANT),
+    }
+    write(columns, path)
+
+
+def probe(variant, n_facts, path):
+    """Writes one label after all facts, of a key in the middle of theirs: asking for it reads keys and times alone."""
+    columns = {
+        "row_id": pyarrow.array([0]),
+        **columns_of_keys(variant, numpy.array([n_facts // ROWS_PER_KEY // 2], dtype=numpy.int64)),
+        "event_timestamp": pyarrow.array([START_US + 2 * SPAN_US], type=INSTANT),
     }
     write(columns, path)
 
@@ -123,5 +154,6 @@ if __name__ == "__main__":
     given = arguments.parse_args()
     os.makedirs(given.folder, exist_ok=True)
     asked = VARIANTS[given.variant]
-    fact_keys, fact_times = facts(asked, given.rows, f"{given.folder}/facts.parquet")
-    labels(asked, given.labels, fact_keys, fact_times, f"{given.folder}/labels.parquet")
+    fact_keys, fact_times = facts(asked, given.rows, f"{given.folder}/facts.parquet", given.labels // 50)
+    probe(asked, given.rows, f"{given.folder}/probe.parquet")
+    labels(asked, given.labels, given.rows, fact_keys, fact_times, f"{given.folder}/labels.parquet")

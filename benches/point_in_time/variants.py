@@ -52,17 +52,19 @@ VARIANTS = {
 }
 
 
-def definitions(variant):
-    """The definitions of a variant's project, over the file and over the table."""
+def definitions(variant, with_table):
+    """The definitions of a variant's project, over the file and, if there is one, over the table."""
+    kinds = ("file", "table") if with_table else ("file",)
     lines = ["entities:", "  - name: driver", "    join_keys:"]
     lines += [f"      - {{name: {name}, type: {kind}}}" for name, kind in variant.keys]
     lines += ["sources:"]
-    for name, table in (("facts_file", "./raw/facts.parquet"), ("facts_table", "facts")):
-        lines += [f"  - name: {name}", f"    table: {table}"]
+    tables = {"file": "./raw/facts.parquet", "table": "facts"}
+    for kind in kinds:
+        lines += [f"  - name: facts_{kind}", f"    table: {tables[kind]}"]
         lines += ["    timestamp: event_timestamp", "    created_timestamp: created"]
     lines += ["feature_views:"]
     services = {}
-    for kind in ("file", "table"):
+    for kind in kinds:
         per_view = variant.n_features // variant.n_views
         for number in range(variant.n_views):
             view = f"driver_{kind}_{number}"
@@ -77,7 +79,10 @@ def definitions(variant):
             lines += ["    ttl: 2d", "    features:"]
             for feature in variant.features[number * per_view : (number + 1) * per_view]:
                 lines += [f"      - {{name: {feature}, type: float64}}"]
-    lines += ["feature_services:"]
+    # A view whose answer to one label takes the reading of keys and times, and nothing else.
+    lines += ["  - name: driver_floor", "    entities: [driver]", "    source: facts_file"]
+    lines += ["    features:", "      - {name: f0, type: float64}"]
+    lines += ["feature_services:", "  - {name: floor, features: [driver_floor]}"]
     for kind, views in services.items():
         lines += [f"  - {{name: from_{kind}, features: [{', '.join(views)}]}}"]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,9 @@
-"""Feast on Redis: its SDK, and `feast serve`, one client, one call after the other; p50 and p99 in us.
+"""Feast on Redis: its SDK, `feast serve` and its server in Go, one client, one call after the other; p50 and p99 in us.
 
 Run with the environment and the data of benches/online, which benches/online/run.sh makes:
-python feast_serve.py FOLDER-OF-THE-DATA. It starts a Redis of its own and ends it.
+python feast_serve.py FOLDER-OF-THE-DATA [SECONDS]. It starts a Redis of its own and ends it. FEAST_GO_SERVER names the
+server in Go, which feast_go.sh builds; without it that one is left out. FEAST_DRIVERS and FEAST_ROWS tell how much data
+there is where it is not what benches/online makes by default.
 """
 
 import http.client
@@ -22,7 +24,8 @@ import feast_worker  # noqa: E402
 from workers import Redis  # noqa: E402
 
 SHAPES = ((1, "narrow"), (100, "narrow"), (100, "wide"))
-N_DRIVERS, N_ROWS = 1_000_000, 100_000
+N_DRIVERS = int(os.environ.get("FEAST_DRIVERS", 1_000_000))
+N_ROWS = int(os.environ.get("FEAST_ROWS", 100_000))
 
 
 def main():
@@ -38,9 +41,17 @@ def main():
         for n_keys, view in SHAPES:
             sdk = worker.read(view, n_keys, seconds, [N_DRIVERS, N_ROWS], 1)
             tell("SDK", n_keys, view, sdk["p50_us"], sdk["p99_us"])
-        server, port = serve(folder, redis.port)
-        for n_keys, view in SHAPES:
-            tell("feast serve", n_keys, view, *over_http(port, n_keys, view, seconds))
+        configure(folder, redis.port)
+        for engine, start in (("feast serve", serve), ("Go server", serve_go)):
+            started = start(folder)
+            if started is None:
+                continue
+            server, port = started
+            for n_keys, view in SHAPES:
+                tell(engine, n_keys, view, *over_http(port, n_keys, view, seconds))
+            server.terminate()
+            server.wait()
+            server = None
     finally:
         if server:
             server.terminate()
@@ -49,18 +60,40 @@ def main():
         shutil.rmtree(folder)
 
 
-def serve(folder, redis_port):
-    """`feast serve` of the same project, started and answering."""
+def configure(folder, redis_port):
+    """The same project, as servers read it."""
     with open(f"{folder}/feature_store.yaml", "w", encoding="utf-8") as file:
         file.write(
             "project: online\nprovider: local\nentity_key_serialization_version: 3\noffline_store: {type: dask}\n"
             f"registry: {{path: {folder}/registry.db, cache_ttl_seconds: 0}}\n"
             f"online_store: {{type: redis, connection_string: '127.0.0.1:{redis_port}'}}\n"
         )
+
+
+def serve(folder):
+    """`feast serve`, started and answering."""
+    port = free_port()
+    feast = f"{os.path.dirname(sys.executable)}/feast"
+    return answering(folder, port, [feast, "-c", folder, "serve", "--port", str(port), "--no-access-log"])
+
+
+def serve_go(folder):
+    """The server in Go, started and answering, if there is one."""
+    program = os.environ.get("FEAST_GO_SERVER")
+    if not program:
+        return None
+    port = free_port()
+    ports = ["-port", str(port), "-metrics-port", str(free_port())]
+    return answering(folder, port, [program, "-chdir", folder, "-type", "http", "-host", "127.0.0.1", *ports])
+
+
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [f"{os.path.dirname(sys.executable)}/feast", "-c", folder, "serve", "--port", str(port), "--no-access-log"]
+        return probe.getsockname()[1]
+
+
+def answering(folder, port, command):
     log = open(f"{folder}/serve.log", "wb")
     server = subprocess.Popen(command, stdout=log, stderr=log)
     for _ in range(600):
@@ -69,7 +102,7 @@ def serve(folder, redis_port):
             return server, port
         except OSError:
             time.sleep(0.1)
-    sys.exit("feast serve does not answer")
+    sys.exit(f"{command[0]} does not answer")
 
 
 def over_http(port, n_keys, view, seconds):
@@ -85,7 +118,7 @@ def over_http(port, n_keys, view, seconds):
         text = answer.read()
         took.append((time.perf_counter() - started) * 1e6)
         if answer.status != 200:
-            sys.exit(f"feast serve: {text[:500]}")
+            sys.exit(f"Feast answers: {text[:500]}")
     found = json.loads(text)["results"]
     if any(value is None for column in found for value in column["values"]):
         sys.exit("a feature is missing")

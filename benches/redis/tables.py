@@ -71,6 +71,13 @@ def main():
             goal = GOALS.get(of)
             cells.append((of, rate, rate / rates[beside], "-" if goal is None else f">= {goal}"))
         table("Writes of rows of 10 float64", ["what", "rows/s", "of bare", "goal"], cells)
+    cells = [
+        (line["of"], of["calls"], of["mean_us"], of["over_1_ms"], of["longest_us"])
+        for line, of in medians
+        if line["what"] == "scripts"
+    ]
+    if cells:
+        table("Scripts of these writes, as Redis times them", ["on", "scripts", "mean us", "over 1 ms", "the longest of those, us"], cells)
     sizes = {line["of"]: of["bytes_per_row"] for line, of in medians if line["what"] == "memory"}
     if sizes:
         bare = sizes["bare, keys of 10 bytes"]

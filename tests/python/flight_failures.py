@@ -21,10 +21,28 @@ def errors(client, cx):
         (b'{"op":"online","service":"pair","entities":{"id":[1],"other_id":[1,2]}}', "2 values"),
         (b'{"op":"historical","features":["reading"]}', "spine"), (b'{"op":"read","view":"reading","start":"then"}', "start"),
         (b'{"op":"push","view":"reading","to":"both"}', "DoPut"), (b'{"op":"spine"}', "DoPut"),
-        (b'{"op":"online","features":[{"view":"reading","az":"b"}],"entities":{"id":[1]}}', "features"),
+        (b'{"op":"online","features":[{"view":"reading","az":"b"}],"entities":{"id":[1]}}', "features[0]", "unknown field `az`", "join_keys"),
+        (b'{"op":"online","features":[{"as":"x"}],"entities":{"id":[1]}}', "features[0]", "missing field `view`"),
+        (b'{"op":"online","features":["reading",7],"entities":{"id":[1]}}', "features[1]", "integer `7`", "view:feature"),
+        (b'{"op":"online","features":[{"view":"reading","features":"value"}],"entities":{"id":[1]}}', "features[0].features", "a sequence"),
+        (b'{"op":"online","features":"reading","entities":{"id":[1]}}', "features", "a sequence"),
+        (b'{"op":"online","features":["reading"],"entities":[1]}', "entities", "no object"),
+        (b'{"op":"online","features":["reading"],"entities":{"id":[1]},"request":7}', "request", "no object"),
+        (b'{"op":"online","features":["reading"],"entities":{"id":[1]},"status":"yes"}', "status", "a boolean"),
+        (b'{"op":"online","features":["reading"],"entities":{"id":[[1]]}}', "entities.id has [1] in row 0", "int64"),
+        (b'{"op":"online","features":["reading"],"entities":{"id":[1.0]}}', "entities.id has 1.0 in row 0", "int64"),
+        (b'{"op":"online","features":["reading"],"entities":{"id":[18446744073709551616]}}', "entities.id has", "int64"),
+        (b'{"op":"historical","features":["reading"],"status":true,"spine":{"table":"readings"}}', "status"),
+        (b'{"op":"historical","features":["reading"],"spine":{"table":"readings","sql":"x"}}', "spine"),
+        (b'{"op":"historical","features":["reading"],"spine":"readings"}', "spine"),
+        (b'{"op":"historical","features":["reading"],"spine":{"sql":"SELECT 1; SELECT 2"}}', "SELECT"),
+        (b'{"op":"historical","features":["reading"],"spine":{"sql":"DELETE FROM readings"}}', "SELECT"),
+        (b'{"op":"historical","features":["reading"],"spine":{"sql":"CREATE TABLE x AS SELECT 1"}}', "SELECT"),
+        (b'{"op":"read","view":["reading"]}', "view", "a string"), (b'{"op":"read"}', "view"),
+        (b'{"op":"read","view":"reading","start":1.5}', "start", "microseconds"),
     ]
-    for command, word in wrong:
-        refused(pa.ArrowInvalid, lambda: client.do_get(flight.Ticket(command)).read_all(), word)
+    for command, *words in wrong:
+        refused(pa.ArrowInvalid, lambda: client.do_get(flight.Ticket(command)).read_all(), *words)
     for command in ({"op": "online", "service": "pairs"}, {"op": "online", "features": ["readin"]}, {"op": "read", "view": "readin"}):
         refused(pa.ArrowKeyError, lambda: get(client, **command), "did you mean")
     for command in ({"op": "push", "view": "reading", "to": "both"}, {"op": "read", "view": "reading"}, {"op": "online", "service": "pairs"}):

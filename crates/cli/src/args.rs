@@ -5,6 +5,7 @@
 
 mod dataset;
 mod online;
+mod plugin;
 mod table;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub(crate) use self::online::{
     VerifyArgs,
 };
 
+pub(crate) use self::plugin::{PluginCheckArgs, PluginCommand, PluginKind, PluginNewArgs};
 pub(crate) use self::table::{OptimiseArgs, TableCommand, VacuumArgs};
 
 /// A feature store: define features once, get point-in-time correct training sets and fresh values.
@@ -38,7 +40,7 @@ Start with:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage (`plan --detailed-exitcode`: 3 when there are changes).
 Environment: PROVENDER_ENV (as --env), PROVENDER_AUTHOR (who applies), PROVENDER_LOG (log filter,
-default warn), NO_COLOR."
+default warn), PROVENDER_PLUGIN_PATH (where plug-ins are looked for), NO_COLOR."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -137,6 +139,9 @@ pub(crate) enum Command {
     Table(TableCommand),
     /// Serves training sets, online reads and pushes over Arrow Flight until it is stopped
     Serve(ServeArgs),
+    /// Makes plug-ins, judges them, and lists them
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Checks that every configured store can be reached and used
     Doctor,
     /// Explains an error code, or lists all codes

@@ -4,7 +4,6 @@
 //! also the objects concerned and the causes underneath.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 
 use provender_core::{Error, codes};
 
@@ -55,8 +54,8 @@ pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Fail
 }
 
 /// Shows what went wrong, if anything, and gives the exit code.
-pub(crate) fn report(outcome: Outcome, verbose: bool) -> ExitCode {
-    let code = match outcome {
+pub(crate) fn report(outcome: Outcome, verbose: bool) -> u8 {
+    match outcome {
         Ok(code) => code,
         Err(Failure::BrokenPipe) => BROKEN_PIPE,
         Err(Failure::Interrupted) => {
@@ -71,8 +70,7 @@ pub(crate) fn report(outcome: Outcome, verbose: bool) -> ExitCode {
             show(&errors, verbose);
             FAILED
         }
-    };
-    ExitCode::from(code)
+    }
 }
 
 /// Writes a line to stderr; if even that fails there is nobody left to tell.

@@ -45,7 +45,13 @@ fn main() -> ExitCode {
             format!("the program met a state that should not be possible: {what}"),
         )))
     });
-    report(outcome, verbose)
+    let code = report(outcome, verbose);
+    if provender_plugin::load::is_any_loaded() {
+        // Nothing is torn down under a plug-in's threads. Stderr is not buffered.
+        let _ = std::io::stdout().flush();
+        provender_plugin::load::exit(code);
+    }
+    ExitCode::from(code)
 }
 
 /// Prints help, the version, or what is wrong with the arguments.

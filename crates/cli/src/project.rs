@@ -1,6 +1,7 @@
 //! The project in a folder: its configuration, its definitions, its store.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use provender_core::Context;
 use provender_definitions::{Loaded, ProjectConfig, load_config, load_definitions};
@@ -8,7 +9,7 @@ use provender_store::FeatureStore;
 
 use crate::args::Global;
 use crate::errors::Outcome;
-use crate::providers;
+use crate::providers::{self, Known};
 
 /// A folder with a `provender.yaml`, read.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Project {
     dir: PathBuf,
     /// The configuration, overlay included.
     pub(crate) config: ProjectConfig,
+    known: OnceLock<Known>,
 }
 
 impl Project {
@@ -30,6 +32,7 @@ impl Project {
         Ok(Self {
             dir: global.dir.clone(),
             config,
+            known: OnceLock::new(),
         })
     }
 
@@ -41,10 +44,22 @@ impl Project {
         Ok(load_definitions(&self.dir)?)
     }
 
+    /// The providers that the project can name, plug-ins loaded.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` (`P804`) for plug-ins that cannot be loaded or declare what is taken.
+    pub(crate) fn known(&self) -> provender_core::Result<&Known> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        let known = providers::of_project(&self.config)?;
+        Ok(self.known.get_or_init(|| known))
+    }
+
     /// Opens the registry, and the other stores as they are needed.
     ///
     /// # Errors
-    /// Bad options, and what opening the registry says.
+    /// Plug-ins that cannot be loaded, bad options, and what opening the registry says.
     pub(crate) async fn open(&self, cx: &Context) -> provender_core::Result<FeatureStore> {
         self.open_as(cx, self.config.clone()).await
     }
@@ -58,6 +73,7 @@ impl Project {
         cx: &Context,
         config: ProjectConfig,
     ) -> provender_core::Result<FeatureStore> {
-        FeatureStore::open(cx, config, providers::built_in()).await
+        let providers = self.known()?.providers.clone();
+        FeatureStore::open(cx, config, providers).await
     }
 }

@@ -8,6 +8,7 @@ use provender_store::FeatureStore;
 use crate::args::{Global, OutputFormat};
 use crate::errors::{Failure, Outcome};
 use crate::project::Project;
+use crate::providers::PLUGIN_PATH;
 
 /// How long an interrupted command may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -70,7 +71,7 @@ where
 {
     let project = Project::read(global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(project.config.limits.n_threads.max(1))
+        .worker_threads(project.config.limits.n_threads.max(1) + spare(&project))
         .enable_all()
         .build()
         .map_err(|error| {
@@ -85,6 +86,12 @@ where
     let outcome = runtime.block_on(command(&session));
     runtime.shutdown_timeout(SHUTDOWN);
     outcome
+}
+
+/// One thread more where plug-ins may be loaded, which take one if they do not return from a call.
+fn spare(project: &Project) -> usize {
+    let is_searched = std::env::var_os(PLUGIN_PATH).is_some_and(|path| !path.is_empty());
+    usize::from(is_searched || !project.config.plugins.is_empty())
 }
 
 /// The outcome of a service, which ends after the first signal when it is ready to.

@@ -22,6 +22,7 @@ pub struct Context {
     trace_id: Arc<str>,
     identity: Option<Arc<Identity>>,
     deadline: Option<Instant>,
+    memory_limit_bytes: Option<u64>,
     cancellation: Cancellation,
 }
 
@@ -33,6 +34,7 @@ impl Context {
             trace_id: Arc::from(""),
             identity: None,
             deadline: None,
+            memory_limit_bytes: None,
             cancellation: Cancellation::new(),
         }
     }
@@ -60,6 +62,17 @@ impl Context {
     #[must_use]
     pub fn with_identity(mut self, name: impl Into<String>) -> Self {
         self.identity = Some(Arc::new(Identity { name: name.into() }));
+        self
+    }
+
+    /// The same, whose work on this machine holds at most `n_bytes` of rows in memory, or what the
+    /// configuration allows if that is less. Calls that run beside each other share a limit so.
+    #[must_use]
+    pub fn with_memory_limit(mut self, n_bytes: u64) -> Self {
+        self.memory_limit_bytes = Some(
+            self.memory_limit_bytes
+                .map_or(n_bytes, |current| current.min(n_bytes)),
+        );
         self
     }
 
@@ -94,6 +107,12 @@ impl Context {
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// The bytes of rows that work for this call may hold, given what the configuration allows.
+    pub fn memory_within(&self, limit_bytes: u64) -> u64 {
+        self.memory_limit_bytes
+            .map_or(limit_bytes, |own| own.min(limit_bytes))
     }
 
     /// Cancels the work of this context and of all its clones.
@@ -140,6 +159,14 @@ mod tests {
             Err(ErrorKind::Cancelled)
         );
         futures::executor::block_on(clone.cancelled());
+    }
+
+    #[test]
+    fn the_least_memory_counts() {
+        let cx = Context::new("p");
+        assert_eq!(cx.memory_within(7), 7);
+        let cx = cx.with_memory_limit(5).with_memory_limit(9);
+        assert_eq!((cx.memory_within(7), cx.memory_within(3)), (5, 3));
     }
 
     #[test]

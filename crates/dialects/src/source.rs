@@ -35,7 +35,7 @@ impl TableName {
     /// backticks (doubled where they belong to the name).
     ///
     /// # Errors
-    /// `InvalidArgument` (`P120`) for an empty part or a quote without an end.
+    /// `NotFound` (`P120`) for an empty part or a quote without an end.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| {
             Error::new(
@@ -147,8 +147,8 @@ impl Sources {
 /// The rows of a source as a query in parentheses, to stand after FROM or to be described.
 ///
 /// # Errors
-/// `InvalidArgument` (`P120`, `P123`, `P406`) for names and texts that cannot be put into a statement,
-/// `Unsupported` for a past state that the warehouse cannot name.
+/// `NotFound` (`P120`) or `InvalidArgument` (`P123`, `P406`) for names and texts that cannot be put into a
+/// statement, `Unsupported` for a past state that the warehouse cannot name.
 pub fn source_sql(
     dialect: Dialect,
     source: &SourceRef,

@@ -40,6 +40,15 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
             ('-', Some('-')) => line_comment(&letters, at)?,
             ('/', Some('/')) if dialect == Dialect::Snowflake => line_comment(&letters, at)?,
             ('/', Some('*')) => block_comment(&letters, at)?,
+            // A dollar sign within a name is a letter of it and quotes nothing, and what is a name's letter is
+            // for the warehouse to say.
+            ('$', Some('$'))
+                if dialect == Dialect::Snowflake && at > 0 && is_word(letters[at - 1]) =>
+            {
+                return Err(
+                    "has a $$ directly behind a name or number; put a space before it".to_owned(),
+                );
+            }
             ('$', Some('$')) if dialect == Dialect::Snowflake => dollars(&letters, at)?,
             ('\'', _) => quoted(&letters, at, !is_raw(dialect, &letters, at))?,
             ('"', _) if dialect == Dialect::Spark => {
@@ -53,6 +62,12 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
                     );
                 }
                 end
+            }
+            ('`', _) if dialect == Dialect::Snowflake => {
+                return Err(
+                    "holds a backtick, which Snowflake does not know; names stand in double quotes"
+                        .to_owned(),
+                );
             }
             ('"' | '`', _) => quoted(&letters, at, false)?,
             (';', _) => return Err("holds a semicolon".to_owned()),
@@ -82,11 +97,14 @@ fn check(dialect: Dialect, text: &str) -> Result<(), String> {
 
 /// Spark's `r'...'`, in which a backslash is a letter.
 fn is_raw(dialect: Dialect, letters: &[char], at: usize) -> bool {
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     dialect == Dialect::Spark
         && at > 0
         && matches!(letters[at - 1], 'r' | 'R')
         && (at == 1 || !is_word(letters[at - 2]))
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
 }
 
 fn quoted(letters: &[char], start: usize, has_escapes: bool) -> Result<usize, String> {
@@ -159,7 +177,6 @@ mod tests {
             "a > 1 -- only the new; ones)",
             "a = ')' AND b = 'it''s;' AND c = '\\''",
             "f((1), [2]) /* ) ; */",
-            "SELECT `a)` FROM t",
             "a\r\n-- b\r\n= 1",
         ] {
             for dialect in BOTH {
@@ -167,6 +184,8 @@ mod tests {
             }
         }
         assert_eq!(check(Dialect::Snowflake, "x = $$ ; ) $$ // ;"), Ok(()));
+        assert_eq!(check(Dialect::Spark, "SELECT `a)` FROM t"), Ok(()));
+        assert!(check(Dialect::Snowflake, "SELECT `a` FROM t").is_err());
         assert_eq!(check(Dialect::Spark, "x = r'\\' AND y = \";\""), Ok(()));
     }
 
@@ -192,6 +211,10 @@ mod tests {
             }
         }
         assert!(check(Dialect::Snowflake, "$$ a").is_err());
+        // It may be part of a name, so that the semicolon is none of a text.
+        assert!(check(Dialect::Snowflake, "a$$ ; $$1").is_err());
+        assert!(check(Dialect::Snowflake, "1$$'$$ ; '").is_err());
+        assert!(check(Dialect::Snowflake, "日本$$ a $$").is_err());
         assert!(check(Dialect::Spark, "a /* /* */").is_err());
         assert!(check(Dialect::Spark, "\"\\\"").is_err());
         let error = embed(Dialect::Spark, "filter", "a;");

@@ -6,8 +6,10 @@
 
 mod chunk;
 mod feed;
+mod few;
 mod merge;
 mod partition;
+mod wanted;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ mod latest;
 mod matches;
 pub mod on_demand;
 pub mod parts;
+mod search;
 mod source;
 pub mod spill;
 mod spine;

@@ -1,16 +1,18 @@
-//! Which slots of a spine the rows of a batch count for: looked up once, for all views of a source.
+//! Which keys the rows of a batch have, and which slots of a spine they count for: looked up once, for
+//! all views of a source.
 
-use arrow_array::Array;
-
-use crate::keys::NO_KEY;
+use crate::search::{self, TOGETHER};
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
 
 /// The rows of a batch that may count for a slot, and for each its first slot and the end of its key's.
 #[derive(Debug, Default)]
 pub(crate) struct Matches {
-    pub(crate) rows: Vec<Match>,
-    numbers: Vec<u32>,
+    /// The number of each row's key in the spine, [`NO_KEY`](crate::keys::NO_KEY) where the spine has none such.
+    pub(crate) numbers: Vec<u32>,
+    /// Room for a match of each row, of which the first `n_found` are there.
+    found: Vec<Match>,
+    n_found: usize,
 }
 
 /// A row with a slot at or after the time from which it counts.
@@ -27,9 +29,20 @@ pub(crate) struct Match {
 }
 
 impl Matches {
-    /// Finds the matches of a batch. `reach_us` is how long after its event time a row can count at
-    /// most, the end included; rows that are older at their first slot are left out, since they are
-    /// older still at all later ones.
+    /// The matches that were found.
+    pub(crate) fn rows(&self) -> &[Match] {
+        &self.found[..self.n_found]
+    }
+
+    /// Finds the keys of a batch, and no matches yet.
+    pub(crate) fn look_up(&mut self, index: &SpineIndex, rows: &TimedRows) {
+        index.find_all(&rows.keys, &mut self.numbers);
+        self.n_found = 0;
+    }
+
+    /// Finds the matches of a batch whose keys were looked up. `reach_us` is how long after its event
+    /// time a row can count at most, the end included; rows that are older at their first slot are left
+    /// out, since they are older still at all later ones.
     pub(crate) fn find(
         &mut self,
         index: &SpineIndex,
@@ -37,39 +50,46 @@ impl Matches {
         as_known: bool,
         reach_us: Option<i64>,
     ) {
-        index.find_all(&rows.keys, &mut self.numbers);
         let events = rows.event.values();
-        let event_nulls = rows.event.nulls();
         let reach_us = reach_us.unwrap_or(i64::MAX);
+        let times = index.all_times();
         // Whether a row matches is hard to foretell, so every row is written and those that match are
         // counted: a wrong guess would cost more than the writing.
-        self.rows.resize(self.numbers.len(), Match::default());
-        let mut n_matches = 0;
-        for (row, &number) in self.numbers.iter().enumerate() {
-            if number == NO_KEY || event_nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                continue;
-            }
-            let event = events[row];
-            let mut from = event;
-            if as_known {
-                match rows.created(row) {
-                    Some(created) => from = from.max(created),
-                    None => continue,
-                }
-            }
-            let slots = index.slots(number);
-            let times = index.times(slots.clone());
-            let first = times.partition_point(|&time| time < from);
-            let reached = times[first.min(times.len() - 1)];
-            self.rows[n_matches] = Match {
-                row: row as u32,
-                first: (slots.start + first) as u32,
-                start: slots.start as u32,
-                end: slots.end as u32,
-            };
-            let is_match = (first < times.len()) & (event.saturating_add(reach_us) >= reached);
-            n_matches += usize::from(is_match);
+        if self.found.len() < self.numbers.len() {
+            self.found.resize(self.numbers.len(), Match::default());
         }
-        self.rows.truncate(n_matches);
+        let mut n_found = 0;
+        let mut slots = [(0, 0); TOGETHER];
+        for (number, numbers) in self.numbers.chunks(TOGETHER).enumerate() {
+            let first_row = number * TOGETHER;
+            let slots = &mut slots[..numbers.len()];
+            rows.slots(index, numbers, first_row, slots);
+            search::touch(times, slots);
+            for (row, &(start, end)) in (first_row..).zip(slots.iter()) {
+                if start == end {
+                    continue;
+                }
+                let event = events[row];
+                let mut from = event;
+                if as_known {
+                    match rows.created(row) {
+                        Some(created) => from = from.max(created),
+                        None => continue,
+                    }
+                }
+                let first =
+                    start + search::n_less(&times[start as usize..end as usize], from) as u32;
+                let reached = times[first.min(end - 1) as usize];
+                self.found[n_found] = Match {
+                    row: row as u32,
+                    first,
+                    start,
+                    end,
+                };
+                let is_match = (first < end) & (event.saturating_add(reach_us) >= reached);
+                n_found += usize::from(is_match);
+            }
+        }
+        self.n_found = n_found;
     }
 }

@@ -10,7 +10,7 @@ use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Schema};
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use provender_core::provider::{OfflineStore, RowAccess};
+use provender_core::provider::{OfflineStore, RowAccess, WantedKeys};
 use provender_core::request::{ColumnRange, KeyColumn, Scan, TimedSource};
 use provender_core::time::to_instants;
 use provender_core::{BatchStream, Context, Error, Result, ValueType, codes, names};
@@ -19,6 +19,7 @@ use crate::cast::cast_value;
 use crate::error;
 use crate::keys::{EncodedKeys, KeyEncoder};
 use crate::spill::Spilled;
+use crate::spine::SpineIndex;
 
 /// Where the rows of one source come from.
 #[derive(Clone, Debug)]
@@ -59,15 +60,15 @@ impl Feed {
         }
     }
 
-    /// The same by number, where the store can.
-    pub(crate) async fn by_number(self, cx: &Context) -> Result<Self> {
+    /// The same by number, where the store can; of rows with other keys some may be left out.
+    pub(crate) async fn by_number(self, cx: &Context, keys: Vec<WantedKeys>) -> Result<Self> {
         let Self::Scan(store, scan) = self else {
             return Ok(self);
         };
         if !store.capabilities().row_access {
             return Ok(Self::Scan(store, scan));
         }
-        Ok(match store.open_rows(cx, scan.clone()).await? {
+        Ok(match store.open_rows_of(cx, scan.clone(), keys).await? {
             Some(access) => Self::Numbered(access, scan),
             None => Self::Scan(store, scan),
         })
@@ -265,6 +266,32 @@ impl RowNumbers {
 impl TimedRows {
     pub(crate) fn len(&self) -> usize {
         self.event.len()
+    }
+
+    /// The slots of each row's key, of some rows from `first_row` on whose keys have these numbers; none
+    /// for a row that can count for none.
+    pub(crate) fn slots(
+        &self,
+        index: &SpineIndex,
+        numbers: &[u32],
+        first_row: usize,
+        slots: &mut [(u32, u32)],
+    ) {
+        let starts = index.starts();
+        for (slots, &number) in slots.iter_mut().zip(numbers) {
+            let number = number as usize;
+            *slots = match starts.get(number..number + 2) {
+                Some(&[start, end]) => (start, end),
+                _ => (0, 0),
+            };
+        }
+        if let Some(nulls) = self.event.nulls() {
+            for (row, slots) in (first_row..).zip(slots) {
+                if nulls.is_null(row) {
+                    *slots = (0, 0);
+                }
+            }
+        }
     }
 
     /// The row's created time, if it has one.

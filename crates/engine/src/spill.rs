@@ -77,6 +77,7 @@ impl SpillBuffer {
     /// # Errors
     /// As [`Self::push`].
     pub fn finish(self) -> Result<Spilled> {
+        let buffer_bytes = self.buffer_bytes();
         let on_disk = match self.writer {
             None => None,
             Some(writer) => {
@@ -92,7 +93,17 @@ impl SpillBuffer {
             n_rows: self.n_rows,
             in_memory: Arc::new(self.in_memory),
             on_disk: on_disk.map(Arc::new),
+            buffer_bytes,
         })
+    }
+
+    /// What is gathered before it is written, or read at once. Work that spills has a file open for each
+    /// of some dozen partitions, which together are to take a part of its memory.
+    fn buffer_bytes(&self) -> usize {
+        let share = self.resources.memory_limit_bytes / 256;
+        usize::try_from(share)
+            .unwrap_or(usize::MAX)
+            .clamp(8 << 10, 256 << 10)
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -109,7 +120,7 @@ impl SpillBuffer {
                 let options = IpcWriteOptions::default()
                     .try_with_compression(Some(CompressionType::LZ4_FRAME))
                     .map_err(error::arrow)?;
-                let file = BufWriter::with_capacity(1 << 18, file);
+                let file = BufWriter::with_capacity(self.buffer_bytes(), file);
                 let writer = StreamWriter::try_new_with_options(file, &self.schema, options)
                     .map_err(error::arrow)?;
                 self.writer.insert(writer)
@@ -126,6 +137,8 @@ pub struct Spilled {
     n_rows: u64,
     in_memory: Arc<Vec<RecordBatch>>,
     on_disk: Option<Arc<File>>,
+    /// What is read at once.
+    buffer_bytes: usize,
 }
 
 impl Spilled {
@@ -150,7 +163,7 @@ impl Spilled {
                 }
                 if let Some(file) = &spilled.on_disk {
                     let reader = PositionedReader { file: file.clone(), position: 0 };
-                    let reader = BufReader::with_capacity(1 << 18, reader);
+                    let reader = BufReader::with_capacity(spilled.buffer_bytes, reader);
                     let reader = StreamReader::try_new(reader, None).map_err(error::arrow)?;
                     for batch in reader {
                         let batch = batch.map_err(error::arrow)?;

@@ -134,7 +134,7 @@ impl SpineIndex {
         &self.row_slots
     }
 
-    /// The number of each row's key, `NO_KEY` where the spine has none such.
+    /// The number of each row's key, [`NO_KEY`] where the spine has none such.
     pub(crate) fn find_all(&self, keys: &EncodedKeys, found: &mut Vec<u32>) {
         self.keys.find_all(keys, found);
     }
@@ -142,6 +142,16 @@ impl SpineIndex {
     /// The slots of a key: first, and one after the last.
     pub(crate) fn slots(&self, key: u32) -> std::ops::Range<usize> {
         self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize
+    }
+
+    /// The first slot of each key, and at the end the number of slots.
+    pub(crate) fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
+    /// The time of each slot, ascending within a key.
+    pub(crate) fn all_times(&self) -> &[i64] {
+        &self.times
     }
 
     pub(crate) fn times(&self, slots: std::ops::Range<usize>) -> &[i64] {

@@ -52,12 +52,15 @@ impl Values {
             }
             return Ok((values, places));
         }
+        // A column after the other, so that both copies of one alone are held at a time.
+        let mut batches: Vec<_> = batches
+            .into_iter()
+            .map(|batch| batch.columns().to_vec().into_iter())
+            .collect();
         let mut arrays = Vec::with_capacity(values.columns.len());
-        for (number, data_type) in values.types.iter().enumerate() {
-            let parts: Vec<&dyn Array> = batches
-                .iter()
-                .map(|batch| batch.column(number).as_ref())
-                .collect();
+        for data_type in &values.types {
+            let parts: Vec<ArrayRef> = batches.iter_mut().filter_map(Iterator::next).collect();
+            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
             arrays.push(match parts.as_slice() {
                 [] => new_null_array(data_type, 0),
                 parts => concat(parts).map_err(error::arrow)?,

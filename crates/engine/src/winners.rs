@@ -108,13 +108,13 @@ impl Winners {
         only_where: Option<&NullBuffer>,
     ) -> Result<()> {
         if self.ties.is_none() && self.kept.is_none() && only_where.is_none() {
-            for found in &matches.rows {
+            for found in matches.rows() {
                 let held = &mut self.held[found.first as usize];
                 *held = (*held).max(rows.time_at(found.row as usize));
             }
             return Ok(());
         }
-        for found in &matches.rows {
+        for found in matches.rows() {
             let row = found.row as usize;
             if only_where.is_none_or(|values| values.is_valid(row)) {
                 self.offer(found.first as usize, rows.time_at(row), rows.ties(row), row);

@@ -10,8 +10,6 @@ use std::time::Instant;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use async_trait::async_trait;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use provender_core::model::JoinKey;
 use provender_core::provider::{
     Factory, OnlineCapabilities, OnlineReader, OnlineStore, Provider, ProviderConfig, ProviderInfo,
@@ -21,8 +19,7 @@ use provender_core::request::{
     OnlineRows, OnlineStats, ReadPlan, ViewLayout, ViewRead, ViewRows, WriteSummary,
 };
 use provender_core::{BatchStream, Context, Result, ValueType};
-use provender_plugin::Spawn;
-use provender_plugin::export::{Exports, plugin};
+use provender_plugin::export::{Exports, ThreadPerCall, plugin};
 use provender_plugin::load::Loaded;
 
 const N_KEYS: usize = 100;
@@ -103,23 +100,9 @@ impl OnlineReader for ReadyReader {
     }
 }
 
-struct ThreadEach;
-
-impl Spawn for ThreadEach {
-    fn spawn(&self, future: BoxFuture<'static, ()>) {
-        std::thread::spawn(move || futures::executor::block_on(future));
-    }
-}
-
 fn factory() -> Factory {
-    Factory {
-        scheme: "ready",
-        description: "Rows in memory",
-        options_schema: || serde_json::json!({}),
-        offline: None,
-        online: Some(|_, _| async { Ok(Arc::new(Ready) as Arc<dyn OnlineStore>) }.boxed()),
-        registry: None,
-    }
+    Factory::new("ready", "Rows in memory", || serde_json::json!({}))
+        .online(|_, _| async { Ok(Arc::new(Ready) as Arc<dyn OnlineStore>) })
 }
 
 fn read_plan() -> Arc<ReadPlan> {
@@ -159,14 +142,19 @@ async fn p50_us(reader: &dyn OnlineReader, cx: &Context, keys: &RecordBatch) -> 
     times[times.len() / 2].as_secs_f64() * 1e6
 }
 
-#[tokio::main]
+#[tokio::main(worker_threads = 2)]
 async fn main() {
+    // As in a server: a task on one of the runtime's own threads.
+    tokio::spawn(measure()).await.unwrap();
+}
+
+async fn measure() {
     let cx = Context::new("p");
     let exported = plugin(Exports {
         name: "ready".to_owned(),
         version: "0".to_owned(),
         factories: vec![factory()],
-        spawn: Arc::new(ThreadEach),
+        spawn: Arc::new(ThreadPerCall),
     });
     // SAFETY: the structure was made by the export side, which leaks what it points at.
     let loaded = unsafe { Loaded::new("this process".to_owned(), exported) }.unwrap();

@@ -163,6 +163,7 @@ pub mod method {
     pub const OFFLINE_DELETE: u32 = 106;
     pub const OFFLINE_EXPLAIN: u32 = 107;
     pub const OFFLINE_PIN: u32 = 108;
+    pub const OFFLINE_MAINTAIN: u32 = 109;
 
     pub const ONLINE_PREPARE: u32 = 200;
     pub const ONLINE_READ: u32 = 201;
@@ -171,6 +172,8 @@ pub mod method {
     pub const ONLINE_VIEWS: u32 = 204;
     pub const ONLINE_STATS: u32 = 205;
     pub const ONLINE_DROP_VIEW: u32 = 206;
+    pub const ONLINE_CHECKPOINT: u32 = 207;
+    pub const ONLINE_HOLDS: u32 = 208;
 
     pub const REGISTRY_REVISION: u32 = 300;
     pub const REGISTRY_SNAPSHOT: u32 = 301;

@@ -90,6 +90,7 @@ pub(crate) fn broken(what: impl AsRef<str>) -> Error {
 }
 
 /// Whether two schemas hold the same columns: names and types, whatever their metadata.
+#[cfg(feature = "load")]
 pub(crate) fn same_columns(a: &Schema, b: &Schema) -> bool {
     a.fields().len() == b.fields().len()
         && a.fields()

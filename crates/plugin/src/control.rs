@@ -51,6 +51,17 @@ pub enum Role {
     Registry,
 }
 
+impl Role {
+    /// As a configuration spells it, such as `offline_store`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OfflineStore => "offline_store",
+            Self::OnlineStore => "online_store",
+            Self::Registry => "registry",
+        }
+    }
+}
+
 /// Who calls, and why; the deadline is a field of the call itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Caller {
@@ -62,6 +73,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    #[cfg(feature = "load")]
     pub(crate) fn of(cx: &Context) -> Self {
         Self {
             project: cx.project().to_owned(),
@@ -160,6 +172,20 @@ pub(crate) struct LayoutControl {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ViewControl {
     pub(crate) view: ViewVersion,
+}
+
+/// Of `checkpoint`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CheckpointControl {
+    pub(crate) view: ViewVersion,
+    pub(crate) since: Option<i64>,
+}
+
+/// Of `holds`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HoldsControl {
+    pub(crate) view: ViewVersion,
+    pub(crate) checkpoint: i64,
 }
 
 /// Of `snapshot`.

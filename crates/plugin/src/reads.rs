@@ -3,11 +3,15 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "load")]
 use arrow_array::cast::AsArray;
+#[cfg(feature = "load")]
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema, SchemaRef};
-use provender_core::request::{OnlineRows, ReadPlan, ViewRows};
+#[cfg(feature = "load")]
+use provender_core::request::ViewRows;
+use provender_core::request::{OnlineRows, ReadPlan};
 use provender_core::time::instant_type;
 use provender_core::{Error, Result, codes};
 

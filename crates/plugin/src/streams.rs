@@ -119,28 +119,60 @@ fn told(error: &Error) -> ArrowError {
 /// # Errors
 /// `Internal` (`P802`) if the stream is released already or lacks functions, and what its schema says.
 pub(crate) fn import_stream(stream: FFI_ArrowArrayStream) -> Result<BatchStream> {
-    let mut incoming = Incoming::new(stream)?;
+    let incoming = Incoming::new(stream)?;
     let schema = incoming.schema.clone();
-    let (mut sender, batches) = mpsc::channel::<Result<RecordBatch>>(0);
-    let thread = std::thread::Builder::new().name("plugin-stream".to_owned());
-    thread
-        .spawn(move || {
-            loop {
-                let next = fenced("a stream", || incoming.next());
-                let (next, last) = match next {
-                    Ok(None) => return,
-                    Ok(Some(batch)) => (Ok(batch), false),
-                    Err(error) => (Err(error), true),
-                };
-                if futures::executor::block_on(sender.send(next)).is_err() || last {
-                    return;
+    let (sender, batches) = mpsc::channel(0);
+    on_a_thread(move || pump(incoming, sender))?;
+    Ok(BatchStream::new(schema, batches))
+}
+
+/// As [`import_stream`], from a side that may be slow to say even the schema. `held` is dropped when
+/// the stream is not read any more.
+#[cfg(feature = "load")]
+pub(crate) async fn import_waiting(
+    stream: FFI_ArrowArrayStream,
+    held: impl Send + 'static,
+) -> Result<BatchStream> {
+    let (opened, opening) = oneshot::channel::<Result<SchemaRef>>();
+    let (sender, batches) = mpsc::channel(0);
+    on_a_thread(move || {
+        let _held = held;
+        match fenced("a stream", || Incoming::new(stream)) {
+            Ok(incoming) => {
+                if opened.send(Ok(incoming.schema.clone())).is_ok() {
+                    pump(incoming, sender);
                 }
             }
-        })
-        .map_err(|error| {
-            Error::new(&codes::INTERNAL, "no thread could be started for a stream").source(error)
-        })?;
+            // Nobody may wait for it any more.
+            Err(error) => drop(opened.send(Err(error))),
+        }
+    })?;
+    let schema = opening
+        .await
+        .map_err(|_| broken("a stream that ended before it began"))??;
     Ok(BatchStream::new(schema, batches))
+}
+
+fn on_a_thread(work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = std::thread::Builder::new().name("plugin-stream".to_owned());
+    thread.spawn(work).map(drop).map_err(|error| {
+        Error::new(&codes::INTERNAL, "no thread could be started for a stream").source(error)
+    })
+}
+
+/// Reads a stream to its end, or until nobody wants more.
+fn pump(mut incoming: Incoming, mut sender: mpsc::Sender<Result<RecordBatch>>) {
+    loop {
+        let next = fenced("a stream", || incoming.next());
+        let (next, last) = match next {
+            Ok(None) => return,
+            Ok(Some(batch)) => (Ok(batch), false),
+            Err(error) => (Err(error), true),
+        };
+        if futures::executor::block_on(sender.send(next)).is_err() || last {
+            return;
+        }
+    }
 }
 
 /// A stream of the other side, read by one thread.

@@ -9,5 +9,9 @@ mod header;
 mod hostile;
 #[path = "plugin/loading.rs"]
 mod loading;
+#[path = "plugin/panics.rs"]
+mod panics;
 #[path = "plugin/passing.rs"]
 mod passing;
+#[path = "plugin/streams.rs"]
+mod streams;

@@ -22,7 +22,6 @@ mod write;
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use provender_core::provider::{Factory, OfflineStore, options};
 
 pub use self::config::DeltaConfig;
@@ -34,19 +33,14 @@ pub const SCHEME: &str = "delta";
 
 /// What this crate offers: an offline store under `type: delta`.
 pub fn factory() -> Factory {
-    Factory {
-        scheme: SCHEME,
-        description: "Delta tables and Parquet files in a folder, S3, Azure or Google Cloud Storage",
-        options_schema: config::options_schema,
-        offline: Some(|_, config| {
-            async move {
-                let options: DeltaConfig = options(&config)?;
-                let store = DeltaOfflineStore::open(&options, &config)?;
-                Ok(Arc::new(store) as Arc<dyn OfflineStore>)
-            }
-            .boxed()
-        }),
-        online: None,
-        registry: None,
-    }
+    Factory::new(
+        SCHEME,
+        "Delta tables and Parquet files in a folder, S3, Azure or Google Cloud Storage",
+        config::options_schema,
+    )
+    .offline(|_, config| async move {
+        let options: DeltaConfig = options(&config)?;
+        let store = DeltaOfflineStore::open(&options, &config)?;
+        Ok(Arc::new(store) as Arc<dyn OfflineStore>)
+    })
 }

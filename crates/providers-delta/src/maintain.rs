@@ -69,7 +69,8 @@ async fn optimise(
             false => OptimizeType::ZOrder(order_by),
         };
         // Every file that is being written is in memory until it is whole.
-        let n_at_once = usize::try_from(store.memory_limit_bytes / 2 / target).unwrap_or(1);
+        let memory_bytes = cx.memory_within(store.memory_limit_bytes);
+        let n_at_once = usize::try_from(memory_bytes / 2 / target).unwrap_or(1);
         let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let optimised = table
             .optimize()

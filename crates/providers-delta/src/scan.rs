@@ -13,7 +13,7 @@ use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::names::find_column;
-use provender_core::provider::RowAccess;
+use provender_core::provider::{RowAccess, WantedKeys};
 use provender_core::request::{ColumnRange, Scan, SourceRef};
 use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_engine::sql::{self, TableSource};
@@ -196,11 +196,13 @@ pub(crate) async fn scan(
         .collect())
 }
 
-/// Holds the rows of a table open, where they can be read one by one.
+/// Holds the rows of a table open, where they can be read one by one. Of rows with other keys those
+/// are left out that lie apart.
 pub(crate) async fn open_rows(
     store: &DeltaOfflineStore,
     cx: &Context,
     scan: &Scan,
+    keys: &[WantedKeys],
 ) -> Result<Option<Arc<dyn RowAccess>>> {
     cx.check()?;
     let Relation::Table(name) = &scan.source.relation else {
@@ -214,10 +216,10 @@ pub(crate) async fn open_rows(
     match (place.kind, place.at.local()) {
         (Kind::Delta, _) => {
             let table = store.tables.open(&place, version).await?;
-            read::delta_table(cx, name, &table, scan).await
+            read::delta_table(cx, name, &table, scan, keys).await
         }
         (Kind::Parquet, Some(path)) if version.is_none() && path.is_file() => {
-            read::parquet_file(cx, name, path, scan).await
+            read::parquet_file(cx, name, path, scan, keys).await
         }
         _ => Ok(None),
     }

@@ -11,7 +11,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::provider::{
     OfflineCapabilities, OfflineStore, Provider, ProviderConfig, ProviderInfo, RowAccess,
-    unsupported,
+    WantedKeys, unsupported,
 };
 use provender_core::request::{
     LatestPerKey, Maintenance, MaintenanceSummary, OfflineRequest, OfflineWrite, PointInTimeJoin,
@@ -143,7 +143,16 @@ impl OfflineStore for DeltaOfflineStore {
     }
 
     async fn open_rows(&self, cx: &Context, scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
-        scan::open_rows(self, cx, &scan).await
+        scan::open_rows(self, cx, &scan, &[]).await
+    }
+
+    async fn open_rows_of(
+        &self,
+        cx: &Context,
+        scan: Scan,
+        keys: Vec<WantedKeys>,
+    ) -> Result<Option<Arc<dyn RowAccess>>> {
+        scan::open_rows(self, cx, &scan, &keys).await
     }
 
     async fn point_in_time_join(

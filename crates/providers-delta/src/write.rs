@@ -184,7 +184,7 @@ impl Job<'_> {
         object_store: &Arc<dyn ObjectStore>,
         mut rows: BatchStream,
     ) -> Result<Written> {
-        let budget = usize::try_from(self.store.memory_limit_bytes / 4)
+        let budget = usize::try_from(self.cx.memory_within(self.store.memory_limit_bytes) / 4)
             .unwrap_or(usize::MAX)
             .max(16 << 20);
         let new_writer = || DeltaWriter::new(object_store.clone(), writer_config(target, table));

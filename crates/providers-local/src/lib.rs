@@ -3,6 +3,7 @@
 mod blocking;
 mod check;
 mod config;
+mod copied;
 mod environment;
 mod error;
 mod folders;
@@ -17,7 +18,6 @@ mod write;
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use provender_core::provider::{Factory, OnlineStore, options};
 
 pub use self::config::LocalConfig;
@@ -29,19 +29,14 @@ pub const SCHEME: &str = "local";
 
 /// What this crate offers: an online store under `type: local`.
 pub fn factory() -> Factory {
-    Factory {
-        scheme: SCHEME,
-        description: "Online rows in a local folder, embedded: no server to run",
-        options_schema: config::options_schema,
-        offline: None,
-        online: Some(|_, config| {
-            async move {
-                let options: LocalConfig = options(&config)?;
-                let store = LocalOnlineStore::open(&options, &config)?;
-                Ok(Arc::new(store) as Arc<dyn OnlineStore>)
-            }
-            .boxed()
-        }),
-        registry: None,
-    }
+    Factory::new(
+        SCHEME,
+        "Online rows in a local folder, embedded: no server to run",
+        config::options_schema,
+    )
+    .online(|_, config| async move {
+        let options: LocalConfig = options(&config)?;
+        let store = LocalOnlineStore::open(&options, &config)?;
+        Ok(Arc::new(store) as Arc<dyn OnlineStore>)
+    })
 }

@@ -15,6 +15,7 @@ use provender_core::request::{OnlineRows, ReadPlan, ViewRead, ViewRows};
 use provender_core::{Context, Error, Result, codes};
 
 use crate::blocking;
+use crate::copied::Keys;
 use crate::names::to_stored_key;
 use crate::slot::{Looked, Slot};
 
@@ -114,29 +115,29 @@ impl PreparedView {
             .map(|index| Arc::clone(keys.column(*index)))
             .collect();
         let bound = self.keys.bind(&columns, n_rows)?;
+        let mut stored = Keys::with_capacity(n_rows);
+        let mut key = Vec::new();
+        for row in 0..n_rows {
+            key.clear();
+            let is_key = bound.append(row, &mut key);
+            if is_key {
+                to_stored_key(&mut key);
+            }
+            stored.push(is_key.then_some(key.as_slice()));
+        }
         let mut should_copy = false;
         let looked = self.slot.look(|environment, txn| {
-            let resident = environment.resident.rows(txn.id());
-            let mut found = Vec::with_capacity(n_rows);
-            let mut key = Vec::new();
-            for row in 0..n_rows {
-                key.clear();
-                if !bound.append(row, &mut key) {
-                    found.push(None);
-                    continue;
-                }
-                to_stored_key(&mut key);
-                found.push(match &resident {
-                    Some(rows) => rows.get(&key),
-                    None => environment
-                        .rows
-                        .get(txn, &key)
-                        .map_err(|error| environment.failure("read", error))?,
-                });
+            if let Some(rows) = environment.resident.rows(txn.id()) {
+                return Ok(self.decoder.decode(&rows.find(&stored))?);
             }
-            if resident.is_none() {
-                should_copy = environment.resident.searched(txn.id(), n_rows);
-            }
+            let found = (stored.iter())
+                .map(|key| match key {
+                    Some(key) => environment.rows.get(txn, key),
+                    None => Ok(None),
+                })
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| environment.failure("read", error))?;
+            should_copy = environment.resident.searched(txn.id(), n_rows);
             Ok(self.decoder.decode(&found)?)
         })?;
         if should_copy {

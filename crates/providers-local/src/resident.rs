@@ -5,14 +5,13 @@
 //! transaction that it was made from, and LMDB answers for all others. It knows no paths, and not what
 //! rows mean.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
 use heed::RoTxn;
 
+use crate::copied::{Copied, Keys};
 use crate::environment::Environment;
 use crate::error::Failure;
 
@@ -81,30 +80,12 @@ impl Drop for Share {
     }
 }
 
-/// Where a key and its row lie, one after the other.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    at: u32,
-    key_len: u16,
-    row_len: u32,
-}
-
 /// All rows that one transaction saw.
+#[derive(Debug)]
 pub(crate) struct Rows {
     txn_id: usize,
-    places: HashTable<Place>,
-    bytes: Vec<u8>,
-    hasher: foldhash::fast::RandomState,
+    copied: Copied,
     _share: Share,
-}
-
-impl std::fmt::Debug for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows")
-            .field("txn_id", &self.txn_id)
-            .field("n_rows", &self.places.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Rows {
@@ -115,10 +96,9 @@ impl Rows {
         budget: &Arc<Budget>,
     ) -> Result<Option<Self>, Failure> {
         let stat = environment.rows_stat(txn)?;
+        // What LMDB writes beside each key and row is more than what stands before them in a copy.
         let pages = (stat.leaf_pages + stat.overflow_pages).saturating_mul(stat.page_size as usize);
-        // Tables grow to a power of two, at most seven eighths full.
-        let slots = (stat.entries * 8 / 7).next_power_of_two();
-        let table = slots.saturating_mul(size_of::<Place>() + 1);
+        let table = Copied::table_bytes(stat.entries);
         // Nothing here is addressed beyond 32 bits.
         let Some(share) = u32::try_from(pages)
             .ok()
@@ -126,52 +106,26 @@ impl Rows {
         else {
             return Ok(None);
         };
-        let mut rows = Self {
-            txn_id: txn.id(),
-            places: HashTable::with_capacity(stat.entries),
-            bytes: Vec::with_capacity(pages),
-            hasher: foldhash::fast::RandomState::default(),
-            _share: share,
-        };
+        let mut copied = Copied::with_capacity(stat.entries, pages);
         let failed = |error| environment.failure("read", error);
         for entry in environment.rows.iter(txn).map_err(failed)? {
             let (key, row) = entry.map_err(failed)?;
-            let place = (|| {
-                Some(Place {
-                    at: u32::try_from(rows.bytes.len()).ok()?,
-                    key_len: u16::try_from(key.len()).ok()?,
-                    row_len: u32::try_from(row.len()).ok()?,
-                })
-            })();
-            let Some(place) = place else { return Ok(None) };
-            rows.bytes.extend_from_slice(key);
-            rows.bytes.extend_from_slice(row);
-            let (hasher, bytes) = (&rows.hasher, &rows.bytes);
-            let hash = hasher.hash_one(key);
-            rows.places.insert_unique(hash, place, |place| {
-                hasher.hash_one(key_at(bytes, place).unwrap_or_default())
-            });
+            if !copied.insert(key, row) {
+                return Ok(None);
+            }
         }
-        rows.bytes.shrink_to_fit();
-        Ok(Some(rows))
+        copied.shrink();
+        Ok(Some(Self {
+            txn_id: txn.id(),
+            copied,
+            _share: share,
+        }))
     }
 
-    /// The row of a stored key.
-    #[inline]
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let hash = self.hasher.hash_one(key);
-        let place = self
-            .places
-            .find(hash, |place| key_at(&self.bytes, place) == Some(key))?;
-        let start = place.at as usize + usize::from(place.key_len);
-        self.bytes.get(start..start + place.row_len as usize)
+    /// The rows of stored keys.
+    pub(crate) fn find(&self, keys: &Keys) -> Vec<Option<&[u8]>> {
+        self.copied.find(keys)
     }
-}
-
-#[inline]
-fn key_at<'a>(bytes: &'a [u8], place: &Place) -> Option<&'a [u8]> {
-    let start = place.at as usize;
-    bytes.get(start..start + usize::from(place.key_len))
 }
 
 /// The copy of one environment's rows, if there is one, and what is known of its readers.

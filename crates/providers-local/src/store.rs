@@ -37,8 +37,8 @@ pub struct LocalOnlineStore {
     map_size: Option<u64>,
     /// What copies of rows in memory may take.
     budget: Arc<Budget>,
-    /// Bytes of the rows that one transaction writes.
-    chunk_bytes: usize,
+    /// What work here may hold.
+    memory_bytes: u64,
 }
 
 impl fmt::Debug for LocalOnlineStore {
@@ -66,7 +66,7 @@ impl LocalOnlineStore {
         let memory_bytes = config.resources.memory_limit_bytes;
         let cache_bytes = CACHE_BYTES.min(memory_bytes / MEMORY_SHARE);
         Ok(Self {
-            chunk_bytes: write::chunk_bytes(memory_bytes),
+            memory_bytes,
             budget: Budget::new(options.cache_size.unwrap_or(cache_bytes)),
             ..store
         })
@@ -87,7 +87,7 @@ impl LocalOnlineStore {
             root,
             map_size,
             budget: Budget::new(CACHE_BYTES),
-            chunk_bytes: write::chunk_bytes(u64::MAX),
+            memory_bytes: u64::MAX,
         })
     }
 
@@ -264,7 +264,8 @@ impl OnlineStore for LocalOnlineStore {
         rows: BatchStream,
     ) -> Result<WriteSummary> {
         let slot = self.slot(&view.view_version());
-        let summary = write::write(cx, &slot, view, rows, self.chunk_bytes).await?;
+        let chunk_bytes = write::chunk_bytes(cx.memory_within(self.memory_bytes));
+        let summary = write::write(cx, &slot, view, rows, chunk_bytes).await?;
         // The rows are written; what a sweep meets is no failure of the write.
         if summary.n_rows > 0
             && let Err(error) = self.sweep(cx, view, now_us()).await

@@ -15,9 +15,9 @@ use provender_core::{Error, Result, codes};
 use crate::client::{Command, Commands, Reply};
 use crate::error::{Fault, FaultKind};
 use crate::fleet::{Fleet, Map};
-use crate::hot::{Hot, Replies, Request};
 use crate::keys::slot;
 use crate::lane::{Purpose, Server};
+use crate::resp::{Hot, Replies, Request};
 use crate::route::sound;
 
 /// Keys that one command asks for: tenths of a millisecond of Redis' time.
@@ -88,8 +88,8 @@ pub(crate) struct Found {
     pub(crate) marks: Vec<Option<i64>>,
 }
 
-/// Finds the values of all keys, and what marks say; marks on servers that hold none of the keys are taken
-/// out, since nothing follows from them.
+/// Finds the values of all keys, and what marks say; marks that were not looked at are taken out: those on
+/// servers that hold none of the keys, and all where every key is found, since nothing follows from them then.
 ///
 /// A value of another type reads as none by MGET. So where keys seem absent, those that exist are counted,
 /// and where that differs each is looked at. They are counted in the same round trip if `expects_absent`,
@@ -119,7 +119,8 @@ pub(crate) async fn find(
         values: true,
         count: counts,
     };
-    let (answers, said) = ask_runs(fleet, &map, keys, &runs, wanted, marks).await?;
+    let along: &[MarkAt] = if counts { marks } else { &[] };
+    let (answers, said) = ask_runs(fleet, &map, keys, &runs, wanted, along).await?;
     let mut found = Found {
         values: Vec::with_capacity(keys.len()),
         foreign: Vec::new(),
@@ -142,13 +143,17 @@ pub(crate) async fn find(
         found.values.extend(answer.values);
     }
     expects_absent.store(!absent.is_empty(), Ordering::Relaxed);
+    if !counts && absent.is_empty() {
+        marks.clear();
+    }
     if !counts && !absent.is_empty() {
         let runs: Vec<&[usize]> = absent.chunks(KEYS_AT_ONCE).collect();
         let wanted = Wanted {
             values: false,
             count: true,
         };
-        let (answers, _) = ask_runs(fleet, &map, keys, &runs, wanted, &[]).await?;
+        let (answers, said) = ask_runs(fleet, &map, keys, &runs, wanted, marks).await?;
+        found.marks = said;
         for (run, answer) in runs.into_iter().zip(answers) {
             if answer.n_exist != Some(0) {
                 doubted.extend_from_slice(run);

@@ -2,91 +2,91 @@
 //!
 //! Reads cost little more than Redis itself if values are neither copied nor boxed one by one. So requests
 //! are spelled into one buffer, and the replies to one request are one piece of what was read from the
-//! socket, in which values are found in place. This module knows replies that are as expected, on plain
-//! connections, and nothing else: whatever is unusual is left to the general client, which knows more and
-//! tells it better.
+//! socket, in which values are found in place. No task stands between a call and its socket, since waking
+//! another one takes as long as Redis does for some keys: a call sends by itself, and one of those that wait
+//! reads for all. A caller may stop polling a call without dropping it, as one does whose own client does not
+//! take answers; another call then takes the reading over. This module knows replies that are as expected, on
+//! plain connections, and nothing else: whatever is unusual is left to the general client, which knows more
+//! and tells it better.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep_until};
 
 use crate::client::{Dialling, Health, Waiting};
 use crate::config::Address;
 use crate::error::{Fault, FaultKind};
 use crate::lane::Link;
+use crate::resp::{Replies, Request, Scan};
 
 /// What is made ready to be read into: at first, before every read, and where much is on its way.
 const READ_BYTES: usize = 64 << 10;
 const LEAST_READ_BYTES: usize = 16 << 10;
 const MUCH_READ_BYTES: usize = 256 << 10;
 
-/// Commands that are sent in one piece, spelled.
-#[derive(Default)]
-pub(crate) struct Request {
-    bytes: Vec<u8>,
-    n_replies: usize,
-}
-
-impl Request {
-    pub(crate) fn with_capacity(n_bytes: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(n_bytes),
-            n_replies: 0,
-        }
-    }
-
-    /// Begins a command; as many arguments as said must follow.
-    #[inline]
-    pub(crate) fn begin(&mut self, name: &str, n_args: usize) {
-        self.n_replies += 1;
-        self.number(b'*', n_args + 1);
-        self.arg(name.as_bytes());
-    }
-
-    #[inline]
-    pub(crate) fn arg(&mut self, arg: &[u8]) {
-        self.number(b'$', arg.len());
-        self.bytes.extend_from_slice(arg);
-        self.bytes.extend_from_slice(b"\r\n");
-    }
-
-    #[inline]
-    fn number(&mut self, kind: u8, value: usize) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut rest = value;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.bytes.push(kind);
-        self.bytes.extend_from_slice(&digits[at..]);
-        self.bytes.extend_from_slice(b"\r\n");
-    }
-}
-
-/// A request on its way.
-struct Ask {
-    request: Request,
-    answer: oneshot::Sender<Bytes>,
-}
+/// After how long without a reply a call reads by itself, whoever was to read.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// A connection that many calls share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct HotConnection {
-    sender: mpsc::UnboundedSender<Ask>,
-    health: Arc<Health>,
-    timeout: std::time::Duration,
-    address: Arc<Address>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writing: OwnedWriteHalf,
+    /// Held while a call is polled and never longer; before `traffic` where both are.
+    reading: Mutex<Reading>,
+    traffic: Mutex<Traffic>,
+    health: Health,
+    timeout: Duration,
+    address: Address,
+}
+
+/// What is on its way.
+struct Traffic {
+    /// What the system has not taken yet. Whoever waits for an answer helps to send it.
+    unsent: BytesMut,
+    /// Whose replies come next, in order.
+    waiting: VecDeque<Arc<Waiter>>,
+    /// The call that reads for all.
+    reader: Option<Arc<Waiter>>,
+    is_broken: bool,
+}
+
+/// The reading side: what was read and is nobody's yet.
+struct Reading {
+    half: OwnedReadHalf,
+    read: BytesMut,
+    /// How far the replies to the first request that waits were looked through.
+    scan: Option<Scan>,
+}
+
+/// A call that waits.
+struct Waiter {
+    n_replies: usize,
+    replies: Mutex<Option<Bytes>>,
+    waker: AtomicWaker,
+    /// Nobody wants the replies any more.
+    is_given_up: AtomicBool,
+}
+
+impl Waiter {
+    fn take(&self) -> Option<Bytes> {
+        lock(&self.replies).take()
+    }
 }
 
 impl Link for HotConnection {
@@ -102,23 +102,32 @@ impl Link for HotConnection {
                 return Err(Fault::new(FaultKind::Silent, took));
             }
         };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let health = Arc::new(Health::new());
-        let driven = Arc::clone(&health);
-        tokio::spawn(async move {
-            serve(stream, receiver).await;
-            driven.is_broken.store(true, Ordering::Relaxed);
-        });
-        Ok(Self {
-            sender,
-            health,
+        let (half, writing) = stream.into_split();
+        let reading = Reading {
+            half,
+            read: BytesMut::with_capacity(READ_BYTES),
+            scan: None,
+        };
+        let shared = Shared {
+            writing,
+            reading: Mutex::new(reading),
+            traffic: Mutex::new(Traffic {
+                unsent: BytesMut::new(),
+                waiting: VecDeque::new(),
+                reader: None,
+                is_broken: false,
+            }),
+            health: Health::new(),
             timeout: dialling.timeout,
-            address: Arc::new(address),
+            address,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
         })
     }
 
     fn is_broken(&self) -> bool {
-        self.health.is_broken.load(Ordering::Relaxed)
+        self.shared.health.is_broken.load(Ordering::Relaxed)
     }
 }
 
@@ -128,29 +137,242 @@ impl HotConnection {
     /// # Errors
     /// If the connection breaks, or nothing comes for too long.
     pub(crate) async fn ask(&self, request: Request) -> Result<Bytes, Fault> {
-        let waiting = Waiting::begin(&self.health, self.timeout);
-        let (answer, answered) = oneshot::channel();
-        let broken = || {
-            self.health.is_broken.store(true, Ordering::Relaxed);
-            let what = format!("the connection to {} broke", self.address);
-            Fault::new(FaultKind::Away, what)
-        };
-        self.sender
-            .send(Ask { request, answer })
-            .map_err(|_| broken())?;
-        match tokio::time::timeout(self.timeout, answered).await {
-            Ok(Ok(replies)) => {
-                waiting.answered();
-                Ok(replies)
+        let shared = &*self.shared;
+        let waiting = Waiting::begin(&shared.health, shared.timeout);
+        let (mut call, is_all_sent) = shared.send(&request)?;
+        drop(request);
+        let answered = async {
+            if !is_all_sent {
+                let answered = call.answered();
+                tokio::select! {
+                    biased;
+                    answered = answered => return answered,
+                    flushed = shared.flush() => flushed?,
+                }
             }
-            Ok(Err(_)) => Err(broken()),
-            Err(_) => {
-                self.health.is_broken.store(true, Ordering::Relaxed);
-                let what = format!("{} did not answer for {:?}", self.address, self.timeout);
-                Err(Fault::new(FaultKind::Silent, what))
+            call.answered().await
+        };
+        let answered = answered.await;
+        if answered.is_ok() {
+            waiting.answered();
+        }
+        answered
+    }
+}
+
+impl Shared {
+    /// Sends what the system takes at once, and gets in line. Answers whether all was taken.
+    fn send(&self, request: &Request) -> Result<(Calling<'_>, bool), Fault> {
+        let waiter = Arc::new(Waiter {
+            n_replies: request.n_replies,
+            replies: Mutex::default(),
+            waker: AtomicWaker::new(),
+            is_given_up: AtomicBool::new(false),
+        });
+        let mut traffic = lock(&self.traffic);
+        if traffic.is_broken {
+            return Err(self.broken());
+        }
+        let mut n_taken = 0;
+        if traffic.unsent.is_empty() {
+            match self.writing.try_write(&request.bytes) {
+                Ok(n) => n_taken = n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return Err(self.give_up(traffic)),
+            }
+        }
+        traffic.unsent.extend_from_slice(&request.bytes[n_taken..]);
+        traffic.waiting.push_back(Arc::clone(&waiter));
+        let is_all_sent = traffic.unsent.is_empty();
+        let call = Calling {
+            shared: self,
+            waiter,
+            begun: Instant::now(),
+            is_done: false,
+        };
+        if traffic.reader.is_none() {
+            traffic.reader = Some(Arc::clone(&call.waiter));
+        }
+        Ok((call, is_all_sent))
+    }
+
+    /// Sends what is left, its own and others'.
+    async fn flush(&self) -> Result<(), Fault> {
+        loop {
+            {
+                let mut traffic = lock(&self.traffic);
+                match self.writing.try_write(&traffic.unsent) {
+                    Ok(n_taken) => drop(traffic.unsent.split_to(n_taken)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => return Err(self.give_up(traffic)),
+                }
+                if traffic.unsent.is_empty() {
+                    return Ok(());
+                }
+            }
+            if self.writing.writable().await.is_err() {
+                return Err(self.give_up(lock(&self.traffic)));
             }
         }
     }
+
+    /// Ends all calls on a connection that broke.
+    fn give_up(&self, mut traffic: MutexGuard<'_, Traffic>) -> Fault {
+        traffic.is_broken = true;
+        let waiting = std::mem::take(&mut traffic.waiting);
+        drop(traffic);
+        let fault = self.broken();
+        waiting.iter().for_each(|waiter| waiter.waker.wake());
+        fault
+    }
+
+    fn broken(&self) -> Fault {
+        self.health.is_broken.store(true, Ordering::Relaxed);
+        let what = format!("the connection to {} broke", self.address);
+        Fault::new(FaultKind::Away, what)
+    }
+}
+
+/// A call that was sent. One call at a time reads, for itself and for those in line with it: whoever finds
+/// nobody reading does. It lets go when its own replies are there or it is given up, and wakes the next.
+struct Calling<'a> {
+    shared: &'a Shared,
+    waiter: Arc<Waiter>,
+    begun: Instant,
+    is_done: bool,
+}
+
+impl Calling<'_> {
+    /// The replies, waited for no longer than the connection's timeout.
+    async fn answered(&mut self) -> Result<Bytes, Fault> {
+        let (shared, until) = (self.shared, self.begun + self.shared.timeout);
+        let mut impatient = pin!(sleep_until(until.min(Instant::now() + PATIENCE)));
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(answered) = self.poll(cx) {
+                    return Poll::Ready(answered);
+                }
+                ready!(impatient.as_mut().poll(cx));
+                let now = Instant::now();
+                if now >= until {
+                    shared.health.is_broken.store(true, Ordering::Relaxed);
+                    let what =
+                        format!("{} did not answer for {:?}", shared.address, shared.timeout);
+                    return Poll::Ready(Err(Fault::new(FaultKind::Silent, what)));
+                }
+                lock(&shared.traffic).reader = Some(Arc::clone(&self.waiter));
+                impatient.as_mut().reset(until.min(now + PATIENCE));
+            }
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Fault>> {
+        // Before the look: whoever brings the replies, or lets go of the reading, wakes after it.
+        self.waiter.waker.register(cx.waker());
+        if let Some(replies) = self.waiter.take() {
+            self.is_done = true;
+            return Poll::Ready(Ok(replies));
+        }
+        {
+            let mut traffic = lock(&self.shared.traffic);
+            if traffic.is_broken {
+                return Poll::Ready(Err(self.shared.broken()));
+            }
+            let reader = traffic
+                .reader
+                .get_or_insert_with(|| Arc::clone(&self.waiter));
+            if !Arc::ptr_eq(reader, &self.waiter) {
+                return Poll::Pending;
+            }
+        }
+        let mut reading = lock(&self.shared.reading);
+        // Another may have taken over meanwhile, and only one can be woken by what comes.
+        if !self.reads(&lock(&self.shared.traffic)) {
+            return Poll::Pending;
+        }
+        // It may have been given replies before it began to read.
+        loop {
+            if reading.hand_out(self.shared).is_err() {
+                return Poll::Ready(Err(self.shared.give_up(lock(&self.shared.traffic))));
+            }
+            if let Some(replies) = self.waiter.take() {
+                self.is_done = true;
+                return Poll::Ready(Ok(replies));
+            }
+            let is_much = reading.read.len() > READ_BYTES;
+            reading.read.reserve(match is_much {
+                true => MUCH_READ_BYTES,
+                false => LEAST_READ_BYTES,
+            });
+            let Reading { half, read, .. } = &mut *reading;
+            let read = pin!(half.read_buf(read));
+            match ready!(read.poll(cx)) {
+                Ok(1..) => {}
+                _ => return Poll::Ready(Err(self.shared.give_up(lock(&self.shared.traffic)))),
+            }
+        }
+    }
+
+    fn reads(&self, traffic: &Traffic) -> bool {
+        let reader = traffic.reader.as_ref();
+        reader.is_some_and(|reader| Arc::ptr_eq(reader, &self.waiter))
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.waiter.is_given_up.store(true, Ordering::Relaxed);
+        }
+        let mut traffic = lock(&self.shared.traffic);
+        if self.reads(&traffic) {
+            traffic.reader = None;
+        }
+        // A call that was woken to read, and is given up instead, passes that on as well.
+        if traffic.reader.is_none() {
+            let next = traffic.waiting.iter();
+            let mut next = next.filter(|waiter| !waiter.is_given_up.load(Ordering::Relaxed));
+            if let Some(next) = next.next() {
+                next.waker.wake();
+            }
+        }
+    }
+}
+
+impl Reading {
+    /// Gives everybody in line the replies that are there.
+    fn hand_out(&mut self, shared: &Shared) -> Result<(), Fault> {
+        loop {
+            if self.read.is_empty() {
+                return Ok(());
+            }
+            if self.scan.is_none() {
+                let traffic = lock(&shared.traffic);
+                let Some(first) = traffic.waiting.front() else {
+                    return Ok(());
+                };
+                self.scan = Some(Scan::of(first.n_replies));
+            }
+            let Some(scan) = &mut self.scan else {
+                return Ok(());
+            };
+            let Some(end) = scan.find_end(&self.read)? else {
+                return Ok(());
+            };
+            self.scan = None;
+            let replies = self.read.split_to(end).freeze();
+            let first = lock(&shared.traffic).waiting.pop_front();
+            if let Some(first) = first {
+                *lock(&first.replies) = Some(replies);
+                first.waker.wake();
+            }
+        }
+    }
+}
+
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Connects and logs in.
@@ -190,277 +412,180 @@ async fn connect(address: &Address, dialling: &Dialling) -> Result<TcpStream, Fa
     Ok(stream)
 }
 
-/// Writes requests and reads replies until nobody asks any more, or the connection breaks.
-async fn serve(mut stream: TcpStream, mut receiver: mpsc::UnboundedReceiver<Ask>) {
-    let mut waiting: VecDeque<(usize, oneshot::Sender<Bytes>)> = VecDeque::new();
-    let mut requests = BytesMut::with_capacity(READ_BYTES);
-    let mut read = BytesMut::with_capacity(READ_BYTES);
-    let mut scan = None;
-    let (mut reading, mut writing) = stream.split();
-    loop {
-        tokio::select! {
-            biased;
-            asked = receiver.recv() => {
-                let Some(ask) = asked else { return };
-                let mut next = Some(ask);
-                while let Some(ask) = next {
-                    // Nobody waits for what was given up before it was sent.
-                    if !ask.answer.is_closed() {
-                        requests.extend_from_slice(&ask.request.bytes);
-                        waiting.push_back((ask.request.n_replies, ask.answer));
-                    }
-                    next = receiver.try_recv().ok();
-                }
-                // What does not go at once goes beside the reading, so that neither side blocks the other.
-                match writing.try_write(&requests) {
-                    Ok(n_written) => drop(requests.split_to(n_written)),
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
-                }
-            }
-            got = reading.read_buf(&mut read) => {
-                if !matches!(got, Ok(1..)) {
-                    return;
-                }
-                while let Some((n_replies, _)) = waiting.front() {
-                    let scan_of = scan.get_or_insert_with(|| Scan::of(*n_replies));
-                    match scan_of.find_end(&read) {
-                        Ok(Some(end)) => {
-                            let replies = read.split_to(end).freeze();
-                            scan = None;
-                            if let Some((_, answer)) = waiting.pop_front() {
-                                // Whoever gave up does not listen.
-                                let _ = answer.send(replies);
-                            }
-                        }
-                        Ok(None) => break,
-                        Err(_) => return,
-                    }
-                }
-                let is_more = read.len() > READ_BYTES;
-                read.reserve(if is_more { MUCH_READ_BYTES } else { LEAST_READ_BYTES });
-            }
-            written = writing.write_buf(&mut requests), if !requests.is_empty() => {
-                if !matches!(written, Ok(1..)) {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn not_a_reply() -> Fault {
-    Fault::new(
-        FaultKind::Refused,
-        "the server sends something that is no reply",
-    )
-}
-
-/// Where the replies to one request end, looked for as bytes arrive.
-struct Scan {
-    /// Replies, and items of arrays, that have not been seen.
-    n_left: usize,
-    at: usize,
-}
-
-impl Scan {
-    fn of(n_replies: usize) -> Self {
-        Self {
-            n_left: n_replies,
-            at: 0,
-        }
-    }
-
-    /// The end, if it is there.
-    fn find_end(&mut self, read: &[u8]) -> Result<Option<usize>, Fault> {
-        while self.n_left > 0 {
-            let Some((kind, number, after)) = line(read, self.at)? else {
-                return Ok(None);
-            };
-            match kind {
-                b'$' => {
-                    let end = match usize::try_from(number) {
-                        Ok(n_bytes) => after.saturating_add(n_bytes).saturating_add(2),
-                        Err(_) => after,
-                    };
-                    if end > read.len() {
-                        return Ok(None);
-                    }
-                    self.at = end;
-                }
-                b'*' => {
-                    let n_items = usize::try_from(number).unwrap_or(0);
-                    self.n_left = self.n_left.saturating_add(n_items);
-                    self.at = after;
-                }
-                _ => self.at = after,
-            }
-            self.n_left -= 1;
-        }
-        Ok(Some(self.at))
-    }
-}
-
-/// The kind of the line at a place, its number where it has one, and where the line ends; `None` if it does not end yet.
-#[inline]
-fn line(read: &[u8], at: usize) -> Result<Option<(u8, i64, usize)>, Fault> {
-    let rest = read.get(at..).unwrap_or_default();
-    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-        return Ok(None);
-    };
-    let (Some(kind), Some(text)) = (rest.first(), rest.get(1..end.saturating_sub(1))) else {
-        return Err(not_a_reply());
-    };
-    let number = match kind {
-        b'$' | b'*' | b':' => number(text).ok_or_else(not_a_reply)?,
-        b'+' | b'-' => 0,
-        _ => return Err(not_a_reply()),
-    };
-    Ok(Some((*kind, number, at + end + 1)))
-}
-
-#[inline]
-fn number(text: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut number = 0_i64;
-    for digit in digits {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        number = number.checked_mul(10)?.checked_add(i64::from(digit))?;
-    }
-    Some(if is_negative { -number } else { number })
-}
-
-/// Reads the replies to one request, one after the other.
-pub(crate) struct Replies {
-    read: Bytes,
-    at: usize,
-}
-
-/// A reply that is as expected.
-pub(crate) enum Hot {
-    Nil,
-    Int(i64),
-    Bytes(Bytes),
-    /// As many items follow as replies of their own.
-    Array(usize),
-    Text,
-}
-
-impl Replies {
-    pub(crate) fn new(read: Bytes) -> Self {
-        Self { read, at: 0 }
-    }
-
-    /// The next reply.
-    ///
-    /// # Errors
-    /// For a reply that is an error, and at the end.
-    #[inline]
-    pub(crate) fn next(&mut self) -> Result<Hot, Fault> {
-        let Some((kind, number, after)) = line(&self.read, self.at)? else {
-            return Err(not_a_reply());
-        };
-        self.at = after;
-        Ok(match kind {
-            b'$' => match usize::try_from(number) {
-                Err(_) => Hot::Nil,
-                Ok(n_bytes) => {
-                    let end = after.saturating_add(n_bytes);
-                    if self.read.len() < end.saturating_add(2) {
-                        return Err(not_a_reply());
-                    }
-                    self.at = end + 2;
-                    Hot::Bytes(self.read.slice(after..end))
-                }
-            },
-            b'*' => usize::try_from(number).map_or(Hot::Nil, Hot::Array),
-            b':' => Hot::Int(number),
-            b'+' => Hot::Text,
-            _ => {
-                return Err(Fault::new(
-                    FaultKind::Refused,
-                    "the server answers an error",
-                ));
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use rand::Rng;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::Login;
+    use crate::resp::Hot;
 
-    const REPLIES: &[u8] = b"*3\r\n$2\r\n\r\n\r\n$-1\r\n$0\r\n\r\n:-12\r\n+OK\r\n$5\r\nabcde\r\n";
-
-    #[test]
-    fn the_end_is_found_wherever_bytes_are_cut() {
-        for cut in 0..=REPLIES.len() {
-            let mut scan = Scan::of(4);
-            let first = scan.find_end(&REPLIES[..cut]).unwrap();
-            assert_eq!(first.is_some(), cut == REPLIES.len(), "cut at {cut}");
-            let mut more = REPLIES.to_vec();
-            more.extend_from_slice(b"$1\r\nx");
-            assert_eq!(scan.find_end(&more).unwrap(), Some(REPLIES.len()));
+    fn dialling(timeout: Duration) -> Dialling {
+        Dialling {
+            login: Login::default(),
+            database: 0,
+            tls: None,
+            connect_timeout: Duration::from_secs(5),
+            timeout,
         }
     }
 
-    #[test]
-    fn replies_are_read_in_place() {
-        let mut replies = Replies::new(Bytes::from_static(REPLIES));
-        assert!(matches!(replies.next().unwrap(), Hot::Array(3)));
-        assert!(matches!(replies.next().unwrap(), Hot::Bytes(bytes) if &bytes[..] == b"\r\n"));
-        assert!(matches!(replies.next().unwrap(), Hot::Nil));
-        assert!(matches!(replies.next().unwrap(), Hot::Bytes(bytes) if bytes.is_empty()));
-        assert!(matches!(replies.next().unwrap(), Hot::Int(-12)));
-        assert!(matches!(replies.next().unwrap(), Hot::Text));
-        assert!(matches!(replies.next().unwrap(), Hot::Bytes(bytes) if &bytes[..] == b"abcde"));
-        assert!(replies.next().is_err());
-    }
-
-    #[test]
-    fn what_is_no_reply_is_refused_and_never_trusted() {
-        for bytes in [
-            &b"HTTP/1.1 400 Bad Request\r\n"[..],
-            b"$x\r\n",
-            b"$\r\n",
-            b"*99999999999999999999\r\n",
-            b"\r\n",
-            b"\n",
-        ] {
-            assert!(Scan::of(1).find_end(bytes).is_err(), "{bytes:?}");
-            assert!(Replies::new(Bytes::from_static(bytes)).next().is_err());
+    /// A server that answers each line `ECHO` with its argument, in pieces that end anywhere.
+    async fn echo() -> Address {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut read, mut answer) = (BytesMut::new(), Vec::new());
+            while stream.read_buf(&mut read).await.unwrap() > 0 {
+                let mut scan = Scan::of(1);
+                while let Some(end) = scan.find_end(&read).unwrap() {
+                    let request = read.split_to(end).freeze();
+                    // The array and the command's name come first.
+                    let mut replies = Replies::new(request);
+                    replies.next().unwrap();
+                    replies.next().unwrap();
+                    let Hot::Bytes(said) = replies.next().unwrap() else {
+                        panic!("not an argument");
+                    };
+                    answer.extend_from_slice(format!("${}\r\n", said.len()).as_bytes());
+                    answer.extend_from_slice(&said);
+                    answer.extend_from_slice(b"\r\n");
+                    scan = Scan::of(1);
+                }
+                while !answer.is_empty() {
+                    let n = rand::rng().random_range(1..=answer.len());
+                    let piece: Vec<u8> = answer.drain(..n).collect();
+                    stream.write_all(&piece).await.unwrap();
+                    if rand::rng().random_bool(0.2) {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        });
+        Address {
+            host: "127.0.0.1".to_owned(),
+            port,
         }
-        assert!(
-            Replies::new(Bytes::from_static(b"-ERR no\r\n"))
-                .next()
-                .is_err()
-        );
-        assert!(
-            Replies::new(Bytes::from_static(b"$9\r\nabc\r\n"))
-                .next()
-                .is_err()
-        );
-        let great = b"$9223372036854775807\r\n";
-        assert_eq!(Scan::of(1).find_end(great).unwrap(), None);
     }
 
-    #[test]
-    fn requests_are_spelled_as_redis_reads_them() {
-        let mut request = Request::default();
-        request.begin("MGET", 2);
-        request.arg(b"a\r\n");
-        request.arg(&[b'x'; 100]);
-        let mut expected = b"*3\r\n$4\r\nMGET\r\n$3\r\na\r\n\r\n$100\r\n".to_vec();
-        expected.extend([b'x'; 100]);
-        expected.extend(b"\r\n");
-        assert_eq!(request.bytes, expected);
-        assert_eq!(request.n_replies, 1);
+    async fn said(connection: &HotConnection, text: &[u8]) -> Result<Bytes, Fault> {
+        let mut request = Request::with_capacity(text.len());
+        request.begin("ECHO", 1);
+        request.arg(text);
+        let mut replies = Replies::new(connection.ask(request).await?);
+        match replies.next()? {
+            Hot::Bytes(bytes) => Ok(bytes),
+            _ => panic!("not a value"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn calls_at_once_get_their_own_replies_whoever_is_given_up() {
+        let address = echo().await;
+        let dialling = dialling(Duration::from_secs(30));
+        let connection = HotConnection::open(address, &dialling).await.unwrap();
+        let tasks: Vec<_> = (0..32_u64)
+            .map(|task| {
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    let mut n_answered = 0;
+                    for number in 0..300_u64 {
+                        let n_bytes = rand::rng().random_range(0..3_000);
+                        let mut text = format!("{task}-{number}-").into_bytes();
+                        text.resize(text.len() + n_bytes, b'x');
+                        let call = said(&connection, &text);
+                        if rand::rng().random_bool(0.3) {
+                            let pause = Duration::from_micros(rand::rng().random_range(0..300));
+                            tokio::select! {
+                                answer = call => assert_eq!(answer.unwrap(), text),
+                                () = tokio::time::sleep(pause) => continue,
+                            }
+                        } else {
+                            assert_eq!(call.await.unwrap(), text);
+                        }
+                        n_answered += 1;
+                    }
+                    n_answered
+                })
+            })
+            .collect();
+        let mut n_answered = 0;
+        for task in tasks {
+            n_answered += task.await.unwrap();
+        }
+        assert!(n_answered >= 32 * 150, "{n_answered}");
+        assert!(!connection.is_broken());
+        // More than the system takes at once, beside a small one.
+        let great = vec![b'y'; 20 << 20];
+        let (great_answer, small) =
+            tokio::join!(said(&connection, &great), said(&connection, b"z"));
+        assert!(great_answer.unwrap() == great && small.unwrap() == b"z"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_reads_and_is_not_polled_holds_up_nobody() {
+        let dialling = dialling(Duration::from_secs(60));
+        let connection = HotConnection::open(echo().await, &dialling).await.unwrap();
+        let mut first = pin!(said(&connection, b"first"));
+        let polled_once = futures::poll!(first.as_mut());
+        assert!(polled_once.is_pending());
+        for text in [&b"second"[..], b"third"] {
+            assert_eq!(said(&connection, text).await.unwrap(), text);
+        }
+        assert_eq!(first.await.unwrap(), b"first"[..]);
+        assert!(!connection.is_broken());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_reads_and_is_given_up_leaves_the_reading_to_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address {
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let dialling = dialling(Duration::from_secs(30));
+        let connection = HotConnection::open(address, &dialling).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let task = |text: &'static [u8]| {
+            let connection = connection.clone();
+            tokio::spawn(async move { said(&connection, text).await })
+        };
+        let first = task(b"first");
+        tokio::task::yield_now().await;
+        let second = task(b"second");
+        tokio::task::yield_now().await;
+        // Half of the first reply, which its caller does not wait for any longer.
+        stream.write_all(b"$5\r\nfi").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        stream.write_all(b"rst\r\n$6\r\nsecond\r\n").await.unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), b"second"[..]);
+        // The end of the connection ends the calls on it.
+        let third = task(b"third");
+        tokio::task::yield_now().await;
+        drop(stream);
+        assert!(third.await.unwrap().is_err() && connection.is_broken());
+        assert!(said(&connection, b"late").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn silence_breaks_a_connection_after_its_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address {
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let dialling = dialling(Duration::from_millis(50));
+        let connection = HotConnection::open(address, &dialling).await.unwrap();
+        let _held = listener.accept().await.unwrap();
+        let fault = said(&connection, b"x").await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Silent);
+        assert!(connection.is_broken());
     }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod lane;
 mod marks;
 mod read;
+mod resp;
 mod route;
 mod script;
 mod store;
@@ -24,7 +25,6 @@ mod write;
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use provender_core::provider::{Factory, OnlineStore, options};
 
 pub use self::config::{Mode, RedisConfig, Secret, SentinelConfig, TlsConfig};
@@ -35,19 +35,14 @@ pub const SCHEME: &str = "redis";
 
 /// What this crate offers: an online store under `type: redis`.
 pub fn factory() -> Factory {
-    Factory {
-        scheme: SCHEME,
-        description: "Online rows in Redis or Valkey: standalone, Sentinel or Cluster",
-        options_schema: config::options_schema,
-        offline: None,
-        online: Some(|_, config| {
-            async move {
-                let parsed: RedisConfig = options(&config)?;
-                let store = RedisOnlineStore::open(&parsed, &config)?;
-                Ok(Arc::new(store) as Arc<dyn OnlineStore>)
-            }
-            .boxed()
-        }),
-        registry: None,
-    }
+    Factory::new(
+        SCHEME,
+        "Online rows in Redis or Valkey: standalone, Sentinel or Cluster",
+        config::options_schema,
+    )
+    .online(|_, config| async move {
+        let parsed: RedisConfig = options(&config)?;
+        let store = RedisOnlineStore::open(&parsed, &config)?;
+        Ok(Arc::new(store) as Arc<dyn OnlineStore>)
+    })
 }

@@ -1,8 +1,8 @@
 //! Reading rows: what is prepared once, and what every call does.
 //!
 //! A call makes the keys of all its views, has them found in one round trip, and hands the bytes of the
-//! replies to the codec as they came. The marks of views that have some are read along, so that rows which
-//! Redis lost are not taken for rows that never were.
+//! replies to the codec as they came. Where keys are absent, the marks of views that have some are looked at, so
+//! that rows which Redis lost are not taken for rows that never were.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

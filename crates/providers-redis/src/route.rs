@@ -93,7 +93,10 @@ impl Fleet {
                 Err(fault) => (fault, false),
             };
             sending.n_rounds += 1;
-            if !fault.is_passing() || Instant::now() >= until || sending.n_rounds > MAX_REDIRECTS {
+            // What is sent on is not tried again: it goes to whom it should have gone to, however long the
+            // first round took.
+            let is_late = !at_once && Instant::now() >= until;
+            if !fault.is_passing() || is_late || sending.n_rounds > MAX_REDIRECTS {
                 return Err(fault);
             }
             if !at_once {

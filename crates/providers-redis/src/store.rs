@@ -107,6 +107,7 @@ impl OnlineStore for RedisOnlineStore {
         let mut capabilities = OnlineCapabilities::default();
         capabilities.expiry = true;
         capabilities.shared = true;
+        capabilities.checkpoints = true;
         capabilities
     }
 
@@ -121,7 +122,7 @@ impl OnlineStore for RedisOnlineStore {
         view: &ViewLayout,
         rows: BatchStream,
     ) -> Result<WriteSummary> {
-        let limit = self.memory_limit_bytes;
+        let limit = cx.memory_within(self.memory_limit_bytes);
         write::write(cx, &self.fleet, &self.keys, limit, view, rows).await
     }
 

@@ -16,44 +16,33 @@ mod schema;
 mod store;
 
 pub use config::{PostgresConfig, SqliteConfig};
-use futures::FutureExt;
 use provender_core::provider::{Factory, options};
 pub use store::SqlRegistry;
 
 /// The registry in a SQLite file, `type: sqlite`: the embedded default.
 pub fn sqlite_factory() -> Factory {
-    Factory {
-        scheme: "sqlite",
-        description: "Registry in a local SQLite file",
-        options_schema: SqliteConfig::options_schema,
-        offline: None,
-        online: None,
-        registry: Some(|cx, config| {
-            async move {
-                let own: SqliteConfig = options(&config)?;
-                let registry = SqlRegistry::open_sqlite(&cx, &own, &config.base_path).await?;
-                Ok(std::sync::Arc::new(registry) as _)
-            }
-            .boxed()
-        }),
-    }
+    Factory::new(
+        "sqlite",
+        "Registry in a local SQLite file",
+        SqliteConfig::options_schema,
+    )
+    .registry(|cx, config| async move {
+        let own: SqliteConfig = options(&config)?;
+        let registry = SqlRegistry::open_sqlite(&cx, &own, &config.base_path).await?;
+        Ok(std::sync::Arc::new(registry) as _)
+    })
 }
 
 /// The registry in a PostgreSQL database, `type: postgres`: for teams.
 pub fn postgres_factory() -> Factory {
-    Factory {
-        scheme: "postgres",
-        description: "Registry in a PostgreSQL database, for teams",
-        options_schema: PostgresConfig::options_schema,
-        offline: None,
-        online: None,
-        registry: Some(|cx, config| {
-            async move {
-                let own: PostgresConfig = options(&config)?;
-                let registry = SqlRegistry::open_postgres(&cx, &own).await?;
-                Ok(std::sync::Arc::new(registry) as _)
-            }
-            .boxed()
-        }),
-    }
+    Factory::new(
+        "postgres",
+        "Registry in a PostgreSQL database, for teams",
+        PostgresConfig::options_schema,
+    )
+    .registry(|cx, config| async move {
+        let own: PostgresConfig = options(&config)?;
+        let registry = SqlRegistry::open_postgres(&cx, &own).await?;
+        Ok(std::sync::Arc::new(registry) as _)
+    })
 }

@@ -31,7 +31,7 @@ impl SnowflakeClient {
     /// # Errors
     /// `P203` if connections cannot be set up.
     pub(crate) fn new(settings: Settings, limits: Limits) -> Result<Self> {
-        let http = Http::new(settings.base.clone())?;
+        let http = Http::new(settings.base.clone(), settings.proxy.clone())?;
         Ok(Self {
             settings: Arc::new(settings),
             http,

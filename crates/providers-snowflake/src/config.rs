@@ -74,6 +74,10 @@ pub struct SnowflakeConfig {
     /// (PrivateLink) or a URL. Default: none.
     #[serde(default)]
     pub endpoint: Option<String>,
+    /// The proxy that everything goes through, as `http://[USER:PASSWORD@]HOST:PORT`. Default: those
+    /// that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+    #[serde(default)]
+    pub proxy: Option<Secret>,
     /// The query tag of the session. Default: `provender`.
     #[serde(default = "query_tag")]
     pub query_tag: String,
@@ -141,6 +145,7 @@ pub(crate) fn options_schema() -> serde_json::Value {
             "database": text("The database of the tables; upper-cased unless in double quotes."),
             "schema": {"type": "string", "default": "PUBLIC", "description": "The schema of the tables."},
             "endpoint": text("A host name or URL to reach the account at, such as that of a PrivateLink."),
+            "proxy": text("The proxy that everything goes through, as http://[USER:PASSWORD@]HOST:PORT; by default HTTPS_PROXY and NO_PROXY."),
             "query_tag": {"type": "string", "default": "provender", "description": "The query tag of the session."},
             "session_parameters": {
                 "type": "object",

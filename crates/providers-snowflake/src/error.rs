@@ -79,6 +79,13 @@ pub(crate) fn statement_error(settings: &Settings, envelope: &Envelope) -> Error
             &codes::OFFLINE_REQUEST,
             Some("check the name, and that the role may see it".to_owned()),
         ),
+        "000707" | "002066" => (
+            &codes::OFFLINE_REQUEST,
+            Some(
+                "the table was made later, or its DATA_RETENTION_TIME_IN_DAYS is over; ask for a newer state"
+                    .to_owned(),
+            ),
+        ),
         "000604" => (
             &codes::CANCELLED,
             Some("somebody cancelled the statement in Snowflake".to_owned()),
@@ -133,11 +140,20 @@ pub(crate) fn is_session_lost(error: &Error) -> bool {
 
 /// A failure on a source of the user's own SQL.
 pub(crate) fn on_query(error: Error, query: &str) -> Error {
-    if error.kind() != ErrorKind::InvalidArgument {
+    if !matches!(
+        error.kind(),
+        ErrorKind::InvalidArgument | ErrorKind::NotFound
+    ) {
         return error;
     }
     let message = format!("the query {query:?} fails: {}", error.message());
     let mut mapped = Error::new(&codes::BAD_QUERY, message).context("query", query);
+    if matches!(snowflake_code(&error), Some("002003" | "002043" | "000904")) {
+        mapped = mapped.help(
+            "check the name and the role's grants; Snowflake reads what is not in double quotes as upper case, \
+             and tables that Provender made are spelled as they were written",
+        );
+    }
     if let Some(number) = snowflake_code(&error) {
         mapped = mapped.context("snowflake_code", number.to_owned());
     }

@@ -18,7 +18,6 @@ mod write;
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use provender_core::provider::{Factory, OfflineStore, options};
 
 pub use self::config::{Secret, SnowflakeConfig};
@@ -29,19 +28,14 @@ pub const SCHEME: &str = "snowflake";
 
 /// What this crate offers: an offline store under `type: snowflake`.
 pub fn factory() -> Factory {
-    Factory {
-        scheme: SCHEME,
-        description: "Snowflake tables, with joins and windows inside of Snowflake",
-        options_schema: config::options_schema,
-        offline: Some(|_, config| {
-            async move {
-                let options: SnowflakeConfig = options(&config)?;
-                let store = SnowflakeOfflineStore::open(&options, &config)?;
-                Ok(Arc::new(store) as Arc<dyn OfflineStore>)
-            }
-            .boxed()
-        }),
-        online: None,
-        registry: None,
-    }
+    Factory::new(
+        SCHEME,
+        "Snowflake tables, with joins and windows inside of Snowflake",
+        config::options_schema,
+    )
+    .offline(|_, config| async move {
+        let options: SnowflakeConfig = options(&config)?;
+        let store = SnowflakeOfflineStore::open(&options, &config)?;
+        Ok(Arc::new(store) as Arc<dyn OfflineStore>)
+    })
 }

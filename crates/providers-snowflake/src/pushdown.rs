@@ -45,7 +45,8 @@ async fn join_rows(
     let sources = store.sources(cx, views_sources(&join)).await?;
     if is_for_the_engine(dialects::supports(Dialect::Snowflake, &join, &sources))? {
         let scans = Arc::new(store.clone());
-        return provender_engine::point_in_time_join(cx, &store.resources, scans, join, rows).await;
+        let resources = store.resources.clone().within(cx);
+        return provender_engine::point_in_time_join(cx, &resources, scans, join, rows).await;
     }
     let layout = SpineLayout::new(&join.views, &rows.timestamp, &rows.row_number)?;
     let (placed, layout) = spine::place(store, cx, layout, rows).await?;
@@ -203,8 +204,8 @@ pub(crate) async fn latest(
     let sources = store.sources(cx, [&latest.source.source]).await?;
     let answer = match dialects::latest(Dialect::Snowflake, &latest, &sources) {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
-            return provender_engine::latest(cx, &store.resources, Arc::new(store.clone()), latest)
-                .await;
+            let resources = store.resources.clone().within(cx);
+            return provender_engine::latest(cx, &resources, Arc::new(store.clone()), latest).await;
         }
         answer => answer?,
     };
@@ -221,13 +222,9 @@ pub(crate) async fn windows(
     let sources = store.sources(cx, [&windows.source.source]).await?;
     let answer = match dialects::windows(Dialect::Snowflake, &windows, &sources) {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
-            return provender_engine::windows(
-                cx,
-                &store.resources,
-                Arc::new(store.clone()),
-                windows,
-            )
-            .await;
+            let resources = store.resources.clone().within(cx);
+            return provender_engine::windows(cx, &resources, Arc::new(store.clone()), windows)
+                .await;
         }
         answer => answer?,
     };

@@ -53,9 +53,10 @@ impl Kind {
             "timestamp_ntz" => Self::Timestamp("TIMESTAMP_NTZ"),
             "timestamp_ltz" => Self::Timestamp("TIMESTAMP_LTZ"),
             "timestamp_tz" => Self::Timestamp("TIMESTAMP_TZ"),
+            // A structured type is not made of JSON without saying its parts.
             "variant" => Self::Variant,
-            "object" => Self::Object,
-            "array" => Self::Array,
+            "object" if column.is_unstructured() => Self::Object,
+            "array" if column.is_unstructured() => Self::Array,
             "vector" => match answered.data_type() {
                 DataType::FixedSizeList(item, size) if *item.data_type() == DataType::Float32 => {
                     Self::Vector(*size)

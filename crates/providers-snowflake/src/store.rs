@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use provender_core::model::SourceVersion;
+use provender_core::model::{Relation, SourceVersion};
 use provender_core::provider::{
     OfflineCapabilities, OfflineStore, Provider, ProviderConfig, ProviderInfo, Resources,
     unsupported,
@@ -191,6 +191,12 @@ impl OfflineStore for SnowflakeOfflineStore {
             return Err(unsupported(
                 &self.info(),
                 "past states, since time_travel is off",
+            ));
+        }
+        if let Relation::Query(_) = &source.relation {
+            return Err(unsupported(
+                &self.info(),
+                "past states of a query (name those of its tables inside of it, with AT)",
             ));
         }
         if let Some(version) = &source.version {

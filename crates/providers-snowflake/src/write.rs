@@ -1,8 +1,9 @@
 //! Writing: rows go to a temporary table as they come, and one transaction at the end adds them.
 //!
 //! The transaction is the only step that others see, and it notes the write's id, so that a retry
-//! changes nothing. Whatever fails before it leaves the table as it was; temporary tables end with
-//! the session.
+//! changes nothing. Overwriting with other columns is one statement instead, which makes the table anew
+//! from the temporary one. Whatever fails before leaves the table as it was; temporary tables end with the
+//! session.
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
@@ -204,6 +205,13 @@ impl Target {
             .collect()
     }
 
+    /// The columns' names as a list.
+    fn names(&self) -> Result<String> {
+        let names = self.shape.names.iter();
+        let names = names.map(|name| Dialect::Snowflake.quote(name));
+        Ok(names.collect::<Result<Vec<_>>>()?.join(", "))
+    }
+
     fn definition(&self) -> Result<Option<String>> {
         let Some(created) = &self.created else {
             return Ok(None);
@@ -264,10 +272,16 @@ impl Job<'_> {
         if let Some(entry) = &self.entry {
             entry.prepare(self.cx, session).await?;
         }
-        self.make_table(session).await?;
+        if !self.replaces() {
+            self.make_table(session).await?;
+        }
         let mut attempt = 0;
         loop {
-            let error = match self.transaction(session, &held).await {
+            let applied = match self.replaces() {
+                true => self.replacement(session, &held).await,
+                false => self.transaction(session, &held).await,
+            };
+            let error = match applied {
                 Ok(n_applied) => {
                     return Ok(WriteSummary {
                         n_rows: held.n_rows,
@@ -326,6 +340,9 @@ impl Job<'_> {
             held.n_rows += batch.num_rows() as u64;
         }
         held.last = texts.take();
+        if self.replaces() {
+            self.staging(session, &mut held).await?;
+        }
         if held.staging.is_some()
             && let Some(text) = held.last.take()
         {
@@ -335,45 +352,70 @@ impl Job<'_> {
     }
 
     async fn stage(&self, session: &OwnSession, held: &mut Held, text: &str) -> Result<()> {
-        let staging = match &held.staging {
-            Some(staging) => staging.clone(),
-            None => {
-                let staging = temporary_name(self.store).sql(Dialect::Snowflake)?;
-                let sql = match self.target.definition()? {
-                    Some(columns) => format!("CREATE TEMPORARY TABLE {staging} ({columns})"),
-                    None => {
-                        let names = self.target.shape.names.iter();
-                        let names = names.map(|name| Dialect::Snowflake.quote(name));
-                        format!(
-                            "CREATE TEMPORARY TABLE {staging} AS SELECT {} FROM {} WHERE FALSE",
-                            names.collect::<Result<Vec<_>>>()?.join(", "),
-                            self.table.sql(Dialect::Snowflake)?
-                        )
-                    }
-                };
-                session.execute(self.cx, Statement::new(sql)).await?;
-                held.staging.insert(staging).clone()
-            }
-        };
+        let staging = self.staging(session, held).await?;
         let statement = self.target.shape.insert(&staging, text)?;
         session.execute(self.cx, statement).await.map(drop)
+    }
+
+    /// The temporary table, which is made when it is first asked for.
+    async fn staging(&self, session: &OwnSession, held: &mut Held) -> Result<String> {
+        if let Some(staging) = &held.staging {
+            return Ok(staging.clone());
+        }
+        let staging = temporary_name(self.store).sql(Dialect::Snowflake)?;
+        let sql = match self.target.definition()? {
+            Some(columns) => format!("CREATE TEMPORARY TABLE {staging} ({columns})"),
+            None => {
+                let names = self.target.names()?;
+                let table = self.table.sql(Dialect::Snowflake)?;
+                format!(
+                    "CREATE TEMPORARY TABLE {staging} AS SELECT {names} FROM {table} WHERE FALSE"
+                )
+            }
+        };
+        session.execute(self.cx, Statement::new(sql)).await?;
+        Ok(held.staging.insert(staging).clone())
+    }
+
+    /// Whether the table is made anew, with the rows' own columns, in the place of what is there.
+    fn replaces(&self) -> bool {
+        self.write.mode == WriteMode::Overwrite && self.target.created.is_some()
     }
 
     async fn make_table(&self, session: &OwnSession) -> Result<()> {
         let Some(columns) = self.target.definition()? else {
             return Ok(());
         };
-        let create = match self.write.mode {
-            WriteMode::Overwrite => "CREATE OR REPLACE TABLE",
-            _ => "CREATE TABLE IF NOT EXISTS",
-        };
         let sql = format!(
-            "{create} {} ({columns})",
+            "CREATE TABLE IF NOT EXISTS {} ({columns})",
             self.table.sql(Dialect::Snowflake)?
         );
         session.execute(self.cx, Statement::new(sql)).await?;
         self.store.tables.forget();
         Ok(())
+    }
+
+    /// Makes the table anew of the rows in one statement, which Snowflake does as a whole or not at all.
+    /// Such a statement ends any transaction, so the id is noted after it: between the two, a retry
+    /// replaces the rows by the same ones.
+    async fn replacement(&self, session: &OwnSession, held: &Held) -> Result<u64> {
+        let Some(staging) = &held.staging else {
+            return Err(Error::new(
+                &codes::INTERNAL,
+                "a table is to be made anew of rows that were not sent",
+            ));
+        };
+        let sql = format!(
+            "CREATE OR REPLACE TABLE {} COPY GRANTS AS SELECT {} FROM {staging}",
+            self.table.sql(Dialect::Snowflake)?,
+            self.target.names()?
+        );
+        session.execute(self.cx, Statement::new(sql)).await?;
+        self.store.tables.forget();
+        if let Some(entry) = &self.entry {
+            entry.note(self.cx, session).await?;
+        }
+        Ok(held.n_rows)
     }
 
     /// How many rows were added; none if the id was noted before.
@@ -399,9 +441,7 @@ impl Job<'_> {
                 .await?;
         }
         if let Some(staging) = &held.staging {
-            let names = self.target.shape.names.iter();
-            let names = names.map(|name| Dialect::Snowflake.quote(name));
-            let names = names.collect::<Result<Vec<_>>>()?.join(", ");
+            let names = self.target.names()?;
             let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM {staging}");
             session.execute(self.cx, Statement::new(sql)).await?;
         }

@@ -1,5 +1,5 @@
-//! The store against a stand-in for a Snowflake account, and, where `PROVENDER_TEST_SNOWFLAKE_*` names
-//! one, against a real account; see docs.md.
+//! The store against a stand-in for a Snowflake account, or, where `PROVENDER_TEST_SNOWFLAKE_*` names one,
+//! against a real account; see docs.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +7,10 @@
     clippy::print_stdout
 )]
 
+#[path = "snowflake/breadth.rs"]
+mod breadth;
+#[path = "snowflake/documents.rs"]
+mod documents;
 #[path = "snowflake/faults.rs"]
 mod faults;
 #[path = "snowflake/logins.rs"]
@@ -15,11 +19,15 @@ mod logins;
 mod memory;
 #[path = "snowflake/properties.rs"]
 mod properties;
+#[path = "snowflake/proxies.rs"]
+mod proxies;
 #[path = "snowflake/reading.rs"]
 mod reading;
 #[path = "snowflake/real.rs"]
 mod real;
 #[path = "snowflake/support.rs"]
 mod support;
+#[path = "snowflake/travel.rs"]
+mod travel;
 #[path = "snowflake/writing.rs"]
 mod writing;

@@ -1,7 +1,7 @@
 //! Where historical work and materialisation run: threads of their own, so that online reads never
 //! wait for them, and with one limit of memory for all.
 //!
-//! Decides how an answer crosses over: batch by batch through a short channel, so that a slow client
+//! Decides how an answer crosses over: in small parts through a short channel, so that a slow client
 //! slows its own query only, and a client that goes away cancels the work behind it. Decides also how
 //! calls share the memory: see [`Memory`].
 
@@ -13,12 +13,17 @@ use arrow_schema::SchemaRef;
 use async_stream::stream;
 use futures::StreamExt;
 use provender_core::{BatchStream, Context, Error, Result, codes};
-use provender_store::FeatureStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Batches that are ready before the client takes them.
-const READY_BATCHES: usize = 2;
+use crate::incoming::parts;
+use crate::wire::row_bytes;
+
+/// Parts of batches that are ready before the client takes them.
+const READY_PARTS: usize = 1;
+/// What a part aims at. A slow client holds the batch that its parts are of, and at the end of one the
+/// next, so that parts are small and batches that wait are few.
+const PART_BYTES: usize = 256 << 10;
 
 /// The threads of historical work.
 #[derive(Debug)]
@@ -101,9 +106,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The store, whose work keeps to this call's memory.
-    pub(crate) fn store(&self, store: &FeatureStore) -> FeatureStore {
-        store.with_memory_limit(self.share.n_bytes)
+    /// The call's context, whose work keeps to this place's memory, in stores as well.
+    pub(crate) fn context(&self, cx: &Context) -> Context {
+        cx.clone().with_memory_limit(self.share.n_bytes)
     }
 }
 
@@ -221,7 +226,7 @@ impl Background {
         F: Future<Output = Result<BatchStream>> + Send + 'static,
     {
         let cancel = CancelOnDrop::new(cx);
-        let (batches, mut ready) = mpsc::channel(READY_BATCHES);
+        let (batches, mut ready) = mpsc::channel(READY_PARTS);
         let (schema, made) = tokio::sync::oneshot::channel();
         let cancelled = cx.cancelled();
         let task = self.spawn(async move {
@@ -288,8 +293,21 @@ async fn passed_on(
         return;
     }
     while let Some(batch) = answer.batches.next().await {
-        if batches.send(batch).await.is_err() {
-            return;
+        let (batch, rows_per_part) = match batch {
+            Ok(batch) => {
+                let n_parts = row_bytes(&batch).div_ceil(PART_BYTES).max(1);
+                let rows = batch.num_rows().div_ceil(n_parts).max(1);
+                (batch, rows)
+            }
+            Err(error) => {
+                let _ = batches.send(Err(error)).await;
+                return;
+            }
+        };
+        for part in parts(&batch, rows_per_part) {
+            if batches.send(Ok(part)).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -4,12 +4,14 @@
 //! is the verbs' business; `meaning` has the store's terms for it, so that this reads without a store.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use provender_core::model::{FeatureRef, split_version};
 use provender_core::names::did_you_mean;
 use provender_core::{Error, Result, codes};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// The longest command that is read.
@@ -118,13 +120,41 @@ pub enum Target {
 }
 
 /// One entry of `features`: `view:feature`, or an object as in services.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeatureItem {
     /// `view`, `view@2`, `view:feature`, `view:a,b`.
     Short(String),
     /// With alias, key mapping and a list of features.
     Long(LongFeatures),
+}
+
+/// By hand, so that a mistake names its field: an untagged enum only says that no form fits.
+impl<'de> Deserialize<'de> for FeatureItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Item;
+
+        impl<'de> Visitor<'de> for Item {
+            type Value = FeatureItem;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(r#""view:feature" or an object with the field "view""#)
+            }
+
+            fn visit_str<E>(self, text: &str) -> std::result::Result<FeatureItem, E> {
+                Ok(FeatureItem::Short(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                fields: A,
+            ) -> std::result::Result<FeatureItem, A::Error> {
+                let long = LongFeatures::deserialize(MapAccessDeserializer::new(fields))?;
+                Ok(FeatureItem::Long(long))
+            }
+        }
+
+        deserializer.deserialize_any(Item)
+    }
 }
 
 /// A reference to a view in full.
@@ -172,7 +202,16 @@ impl Command {
             None => return Err(bad("the command has no field \"op\"".to_owned()).help(known())),
         };
         Ok(match op.as_str() {
-            "online" => Self::Online(read(&op, fields)?),
+            "online" => {
+                // Keys may be many, and have no type yet that they could be read as.
+                let entities = object(&op, &mut fields, "entities")?;
+                let request = object(&op, &mut fields, "request")?;
+                Self::Online(OnlineCommand {
+                    entities,
+                    request,
+                    ..read(&op, fields)?
+                })
+            }
             "historical" => Self::Historical(read(&op, fields)?),
             "spine" => {
                 if let Some(field) = fields.keys().next() {
@@ -219,6 +258,24 @@ fn reference(item: &FeatureItem) -> Result<FeatureRef> {
                 features: long.features.clone(),
             })
         }
+    }
+}
+
+/// Takes a field that is an object of its own out of a command; null is none.
+fn object(
+    op: &str,
+    fields: &mut Map<String, Value>,
+    name: &str,
+) -> Result<Option<Map<String, Value>>> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(object)) => Ok(Some(object)),
+        Some(_) => Err(bad(format!(
+            "the field {name:?} of the command {op:?} is no object"
+        ))
+        .help(format!(
+            "send an object such as {{{name:?}: {{\"id\": [1, 2]}}}}"
+        ))),
     }
 }
 

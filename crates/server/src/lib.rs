@@ -10,6 +10,7 @@ mod auth;
 mod background;
 pub mod command;
 mod edge;
+mod histogram;
 mod incoming;
 mod inflight;
 mod meaning;

@@ -35,6 +35,19 @@ impl HistoricalCommand {
     }
 }
 
+/// What a request is counted under: a service as definitions spell it, at the version that was asked
+/// for if one was; empty for lists of features.
+pub(crate) fn service_label(selection: &Selection) -> String {
+    match selection {
+        Selection::Service {
+            name,
+            version: Some(version),
+        } => format!("{name}@{version}"),
+        Selection::Service { name, .. } => name.clone(),
+        Selection::Features(_) => String::new(),
+    }
+}
+
 fn selection(service: Option<&str>, features: Option<&[FeatureItem]>) -> Result<Selection> {
     match (service, features) {
         (Some(service), None) => Selection::service(service),

@@ -29,8 +29,8 @@ pub(crate) async fn view_rows(
     let start_us = instant("start", start)?;
     let end_us = instant("end", end)?;
     let place = state.background.admit()?;
-    let store = place.store(&state.store);
-    let work_cx = cx.clone();
+    let store = state.store.clone();
+    let work_cx = place.context(cx);
     let view = view.to_owned();
     let work = async move { store.rows(&work_cx, &view, start_us, end_us).await };
     state.background.stream(cx, place, work).await

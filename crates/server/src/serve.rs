@@ -41,7 +41,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often spines that nobody used are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
-/// How often the age of online data is looked up for the metrics.
+/// How often what is materialised is looked up for the metrics.
 const FRESHNESS_EVERY: Duration = Duration::from_secs(15);
 
 /// A server that listens and does not answer yet.
@@ -268,15 +268,11 @@ async fn observe_freshness(state: &State) {
         ticks.tick().await;
         match state.store.status(&cx).await {
             Ok(views) => {
-                for view in views {
-                    if let Some(freshness_us) = view.freshness_us {
-                        state.metrics.set_freshness(
-                            &view.view.view,
-                            view.view.version,
-                            freshness_us,
-                        );
-                    }
-                }
+                let ends = views.into_iter().filter_map(|status| {
+                    let end_us = status.last_interval?.end_us;
+                    Some((status.view.view, status.view.version, end_us))
+                });
+                state.metrics.set_ends(ends.collect());
             }
             Err(error) => tracing::warn!(%error, "the age of online data is not known"),
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use provender_core::{Context, Error, Result, codes};
-use provender_store::FeatureStore;
+use provender_store::{FeatureStore, HistoricalRequest};
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::codegen::http::HeaderMap;
@@ -12,6 +12,7 @@ use tonic::codegen::http::HeaderMap;
 use crate::auth::{Caller, Guard, Role};
 use crate::background::Background;
 use crate::inflight::{Held, InFlight};
+use crate::meaning::service_label;
 use crate::metrics::{AtWork, Metrics, Operation, Series};
 use crate::online::PreparedQueries;
 use crate::options::Limits;
@@ -74,6 +75,7 @@ impl Drop for Call {
 impl State {
     pub(crate) fn new(store: FeatureStore, limits: Limits, guard: Guard) -> Result<Self> {
         let in_flight = Arc::new(InFlight::new(limits.max_bytes));
+        let metrics = Arc::new(Metrics::new(&in_flight));
         Ok(Self {
             background: Background::start(
                 limits.background_threads,
@@ -81,8 +83,8 @@ impl State {
                 store.config().limits.memory_limit_bytes,
             )?,
             spines: Spines::default(),
-            prepared: PreparedQueries::default(),
-            metrics: Arc::new(Metrics::new(&in_flight)),
+            prepared: PreparedQueries::new(&metrics),
+            metrics,
             calls: Arc::new(Semaphore::new(limits.max_calls)),
             stop: Stop::default(),
             in_flight,
@@ -92,10 +94,19 @@ impl State {
         })
     }
 
-    /// The series of an operation over the project's offline store.
-    pub(crate) fn offline_series(&self, operation: Operation, service: &str) -> Series {
-        let store = &self.store.config().offline_store.scheme;
-        self.metrics.series(operation, service, store)
+    /// What training sets of a request are counted under.
+    ///
+    /// # Errors
+    /// What the store says of the request.
+    pub(crate) async fn historical_series(
+        &self,
+        cx: &Context,
+        request: &HistoricalRequest,
+    ) -> Result<Series> {
+        let service = service_label(&request.selection);
+        let stores = self.store.offline_types(cx, &request.selection).await?;
+        let operation = Operation::historical;
+        Ok(self.metrics.series(operation, &service, &stores.join(",")))
     }
 
     /// Lets a call in: its token is known, there is a place for it, and its deadline is read.

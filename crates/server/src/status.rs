@@ -25,7 +25,9 @@ pub fn status(error: &Error) -> Status {
         _ => Code::Internal,
     };
     let mut message = format!("{} [{}]", error.message(), error.code());
-    if let Some(help) = error.help_text() {
+    if let Some(help) = error.help_text()
+        && !help.is_empty()
+    {
         message.push_str("; ");
         message.push_str(help);
     }

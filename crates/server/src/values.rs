@@ -192,11 +192,14 @@ impl Reader<'_> {
 
     fn whole<T: ArrowPrimitiveType>(&self, values: &[&Value]) -> Result<ArrayRef>
     where
-        T::Native: FromStr,
+        T::Native: FromStr + TryFrom<i64> + TryFrom<u64>,
     {
         let numbers = self.scalars(values, |value| match value {
-            // A number's own text keeps all digits; 1.0 and 1e3 are not taken for whole numbers.
-            Value::Number(number) => number.to_string().parse().ok(),
+            // 1.0 and 1e3 are not taken for whole numbers.
+            Value::Number(number) => match number.as_i64() {
+                Some(number) => number.try_into().ok(),
+                None => number.as_u64()?.try_into().ok(),
+            },
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         })?;

@@ -1,4 +1,5 @@
-//! Whether everything a project uses is there: registry, offline stores, and the applied views' sources.
+//! Whether everything a project uses is there: registry, stores, the applied views' sources, and the rows that
+//! online stores acknowledged.
 
 use provender_core::provider::ProviderInfo;
 use provender_core::request::SourceRef;
@@ -23,8 +24,8 @@ pub struct Finding {
 }
 
 impl FeatureStore {
-    /// Examines the registry, every configured offline and online store, and the source of every applied feature
-    /// view's newest version. Never fails itself: what fails is a finding.
+    /// Examines the registry, every configured offline and online store, the source of every applied feature
+    /// view's newest version, and whether online stores lost rows. Never fails itself: what fails is a finding.
     pub async fn doctor(&self, cx: &Context) -> Vec<Finding> {
         let registry = self.registry();
         let subject = format!("registry ({})", self.config().registry.scheme);
@@ -33,7 +34,10 @@ impl FeatureStore {
             let block = Role::Offline.block_name(name);
             let subject = format!("{block} ({})", self.stores().scheme(Role::Offline, name));
             findings.push(match self.stores().offline(cx, name).await {
-                Ok(store) => finding(subject, &store.info(), store.check(cx).await),
+                Ok(store) => {
+                    let capable = capable(&store.capabilities());
+                    finding(subject, &store.info(), store.check(cx).await).with_note(capable)
+                }
                 Err(error) => failed(subject, error),
             });
         }
@@ -41,12 +45,18 @@ impl FeatureStore {
             let block = Role::Online.block_name(name);
             let subject = format!("{block} ({})", self.stores().scheme(Role::Online, name));
             findings.push(match self.stores().online(cx, name).await {
-                Ok(store) => finding(subject, &store.info(), store.check(cx).await),
+                Ok(store) => {
+                    let capable = capable(&store.capabilities());
+                    finding(subject, &store.info(), store.check(cx).await).with_note(capable)
+                }
                 Err(error) => failed(subject, error),
             });
         }
         match self.catalog(cx).await {
-            Ok(catalog) => findings.extend(self.examine_views(cx, &catalog).await),
+            Ok(catalog) => {
+                findings.extend(self.examine_views(cx, &catalog).await);
+                findings.extend(self.examine_losses(cx, &catalog).await);
+            }
             Err(error) => findings.push(failed("applied definitions".to_owned(), error)),
         }
         findings
@@ -91,6 +101,45 @@ impl FeatureStore {
             });
         }
         findings
+    }
+
+    /// One finding for each version whose store lost rows. A store that does not answer has a finding of
+    /// its own.
+    async fn examine_losses(&self, cx: &Context, catalog: &Catalog) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (name, versions) in &catalog.feature_views {
+            for (&version, view) in versions {
+                let version = self.view_version(name, version);
+                if let Ok(Some(loss)) = self.loss(cx, view, &version).await {
+                    let subject = format!("online rows of {name}@{}", version.version);
+                    findings.push(failed(subject, loss.error(&version)));
+                }
+            }
+        }
+        findings
+    }
+}
+
+impl Finding {
+    fn with_note(mut self, note: String) -> Self {
+        self.notes.push(note);
+        self
+    }
+}
+
+/// The capabilities that a store declares, by their names.
+fn capable<T: serde::Serialize>(capabilities: &T) -> String {
+    let declared = match serde_json::to_value(capabilities) {
+        Ok(serde_json::Value::Object(declared)) => declared,
+        _ => serde_json::Map::new(),
+    };
+    let names = declared
+        .iter()
+        .filter(|(_, value)| value.as_bool() == Some(true));
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    match names.is_empty() {
+        true => "declares no capability".to_owned(),
+        false => format!("capabilities: {}", names.join(", ")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use arrow_schema::Schema;
 use provender_core::model::Relation;
-use provender_core::request::{ColumnRange, KeyColumn, OfflineRequest, Scan, ViewJoin};
+use provender_core::request::{ColumnRange, KeyColumn, OfflineRequest, Scan, SqlSpine, ViewJoin};
 use provender_core::time::format_duration;
 use provender_core::{Context, ErrorKind, Result};
 
@@ -29,6 +29,39 @@ impl FeatureStore {
         let meaning = Meaning::of(&catalog, request, spine)?;
         let training =
             Training::prepare(self, cx, meaning, request.as_known, &Naming::Rows).await?;
+        self.explain_training(cx, request, &training, spine, None)
+            .await
+    }
+
+    /// How [`Self::historical_sql`] would answer, told as [`Self::explain_historical`] does.
+    ///
+    /// # Errors
+    /// As [`Self::historical_sql`].
+    pub async fn explain_historical_sql(
+        &self,
+        cx: &Context,
+        request: &HistoricalRequest,
+        spine: SqlSpine,
+    ) -> Result<String> {
+        let planned = self.planned_sql(cx, request, spine).await?;
+        if let Some((training, spine)) = &planned.pushed_down {
+            let (request, schema) = (&planned.request, &planned.schema);
+            return self
+                .explain_training(cx, request, training, schema, Some(spine))
+                .await;
+        }
+        self.explain_historical(cx, &planned.request, &planned.schema)
+            .await
+    }
+
+    async fn explain_training(
+        &self,
+        cx: &Context,
+        request: &HistoricalRequest,
+        training: &Training,
+        spine: &Schema,
+        sql: Option<&SqlSpine>,
+    ) -> Result<String> {
         let meaning = &training.meaning;
         let mut lines = Lines::default();
         lines.line(
@@ -46,7 +79,8 @@ impl FeatureStore {
             );
         }
         for group in &training.groups {
-            self.explain_group(cx, group, &training, &mut lines).await?;
+            self.explain_group(cx, group, training, sql, &mut lines)
+                .await?;
         }
         if !meaning.resolved.steps.is_empty() {
             let names: Vec<&str> = meaning
@@ -78,6 +112,7 @@ impl FeatureStore {
         cx: &Context,
         group: &Group,
         training: &Training,
+        sql: Option<&SqlSpine>,
         lines: &mut Lines,
     ) -> Result<()> {
         let pushed_down = group.is_pushed_down();
@@ -102,7 +137,7 @@ impl FeatureStore {
             }
         }
         if pushed_down {
-            let request = OfflineRequest::PointInTimeJoin(group.join.clone(), None);
+            let request = OfflineRequest::PointInTimeJoin(group.join.clone(), sql.cloned());
             lines.text(1, &store_text(cx, group, &request).await?);
         }
         Ok(())

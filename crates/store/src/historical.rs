@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use provender_core::model::Relation;
 use provender_core::provider::{OfflineStore, ProviderInfo, Resources, unsupported};
 use provender_core::request::{Scan, SourceRef, Spine, SqlSpine};
-use provender_core::{BatchStream, Catalog, Context, Error, Result, codes};
+use provender_core::{BatchStream, Catalog, Context, Error, ErrorKind, Result, codes};
 use provender_engine::spill::Spilled;
 use provender_engine::zip::zip;
 
@@ -58,7 +58,7 @@ impl FeatureStore {
         let meaning = Meaning::of(catalog, request, &spine.schema)?;
         let training =
             Training::prepare(self, cx, meaning, request.as_known, &Naming::Rows).await?;
-        Ok(joined(cx.clone(), self.resources(), training, spine))
+        Ok(joined(cx.clone(), self.resources(cx), training, spine))
     }
 
     /// [`Self::historical`] over a spine that the offline store itself holds. A store that can joins
@@ -73,6 +73,26 @@ impl FeatureStore {
         request: &HistoricalRequest,
         spine: SqlSpine,
     ) -> Result<BatchStream> {
+        let planned = self.planned_sql(cx, request, spine).await?;
+        if let Some((training, spine)) = planned.pushed_down {
+            match pushed_down(cx.clone(), training, spine).await {
+                // Some joins a store knows only when it sees them that it cannot answer exactly.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                answer => return answer,
+            }
+        }
+        let store = planned.store.as_ref();
+        let rows = scanned(cx, store, planned.source, planned.schema).await?;
+        self.historical(cx, &planned.request, rows).await
+    }
+
+    /// What a spine that the offline store holds has for columns, and whether it is joined there.
+    pub(crate) async fn planned_sql(
+        &self,
+        cx: &Context,
+        request: &HistoricalRequest,
+        spine: SqlSpine,
+    ) -> Result<PlannedSql> {
         let catalog = self.applied_catalog(cx).await?;
         let store = self.stores().offline(cx, None).await?;
         if matches!(spine.relation, Relation::Query(_)) && !store.capabilities().sql_sources {
@@ -95,6 +115,7 @@ impl FeatureStore {
             .joins
             .iter()
             .all(|join| join.view.source.store.is_none());
+        let mut pushed_down = None;
         if is_one_store && store.capabilities().sql_spine {
             let naming = Naming::sql(&schema);
             let training = Training::prepare(self, cx, meaning, request.as_known, &naming).await?;
@@ -104,11 +125,16 @@ impl FeatureStore {
                     relation: spine.relation,
                     timestamp: timestamp.name().clone(),
                 };
-                return pushed_down(cx.clone(), training, spine).await;
+                pushed_down = Some((training, spine));
             }
         }
-        let rows = scanned(cx, store.as_ref(), source, schema).await?;
-        self.historical(cx, &request, rows).await
+        Ok(PlannedSql {
+            store,
+            request,
+            source,
+            schema,
+            pushed_down,
+        })
     }
 
     /// The schema that [`Self::historical`] would answer. Reads and asks nothing but the registry.
@@ -124,6 +150,20 @@ impl FeatureStore {
         let catalog = self.applied_catalog(cx).await?;
         Ok(Meaning::of(&catalog, request, spine)?.schema)
     }
+}
+
+/// How a join of a spine that the offline store holds is answered.
+pub(crate) struct PlannedSql {
+    /// The project's offline store, which holds the spine.
+    pub(crate) store: Arc<dyn OfflineStore>,
+    /// The request, which names the timestamp if the spine did.
+    pub(crate) request: HistoricalRequest,
+    /// The spine as a source.
+    pub(crate) source: SourceRef,
+    /// The spine's columns.
+    pub(crate) schema: SchemaRef,
+    /// The join for the store to answer; `None` reads the spine's rows and joins them as any others.
+    pub(crate) pushed_down: Option<(Training, SqlSpine)>,
 }
 
 /// All rows of a source, which has this schema, one partition after the other.

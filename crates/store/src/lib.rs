@@ -10,8 +10,10 @@
 //! does over the store's `scan`.
 
 mod apply;
+mod asked;
 mod cast;
 mod cells;
+mod checkpoints;
 mod cleanup;
 mod dataset;
 mod delete;
@@ -65,8 +67,6 @@ pub use verify::{Difference, VerifiedView, Verify};
 #[derive(Clone)]
 pub struct FeatureStore {
     inner: Arc<Inner>,
-    /// Less memory than the configuration allows, for work of this clone.
-    memory_limit_bytes: Option<u64>,
 }
 
 struct Inner {
@@ -78,20 +78,13 @@ struct Inner {
 }
 
 impl FeatureStore {
-    /// Opens the registry now; an offline store is opened when it is first used, once.
+    /// Opens the registry now; an offline store is opened when it is first used, once. Plug-ins of the
+    /// configuration are the caller's to load: what they offer is among `providers`.
     ///
     /// # Errors
     /// `InvalidArgument` (`P204`, `P203`) for an unknown type or bad options of the registry, and
     /// what opening it says.
     pub async fn open(cx: &Context, config: ProjectConfig, providers: Providers) -> Result<Self> {
-        if let Some(plugin) = config.plugins.first() {
-            let path = plugin.path.display();
-            return Err(Error::new(
-                &codes::UNSUPPORTED,
-                format!("the plugin {path} cannot be loaded: this version loads no plugins"),
-            )
-            .help("remove `plugins:` from provender.yaml"));
-        }
         let block = config.registry.provider_config("registry", &config);
         let registry = providers.open_registry(cx, block).await?;
         Ok(Self {
@@ -101,18 +94,7 @@ impl FeatureStore {
                 registry,
                 catalog: RwLock::new(None),
             }),
-            memory_limit_bytes: None,
         })
-    }
-
-    /// The same store, whose work on this machine holds at most `n_bytes` of rows in memory, or what
-    /// `limits.memory` allows if that is less. Work that runs beside other work shares the limit so.
-    #[must_use]
-    pub fn with_memory_limit(&self, n_bytes: u64) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            memory_limit_bytes: Some(n_bytes),
-        }
     }
 
     /// The configuration.
@@ -177,13 +159,9 @@ impl FeatureStore {
         &self.inner.registry
     }
 
-    /// The limits for work on this machine.
-    pub(crate) fn resources(&self) -> Resources {
-        let mut resources = self.stores().resources();
-        if let Some(n_bytes) = self.memory_limit_bytes {
-            resources.memory_limit_bytes = resources.memory_limit_bytes.min(n_bytes);
-        }
-        resources
+    /// The limits for a call's work on this machine.
+    pub(crate) fn resources(&self, cx: &Context) -> Resources {
+        self.stores().resources().within(cx)
     }
 
     pub(crate) fn stores(&self) -> &Stores {

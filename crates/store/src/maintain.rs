@@ -11,7 +11,7 @@ impl FeatureStore {
     /// `store` is the named offline store; `None` is the project's `offline_store`.
     ///
     /// # Errors
-    /// `Unsupported` (`P801`) for a store that does not look after tables; `InvalidArgument` (`P120`)
+    /// `Unsupported` (`P801`) for a store that does not look after tables; `NotFound` (`P120`)
     /// if there is no such table; `FailedPrecondition` (`P515`) for a time to keep files that is too
     /// short and was not forced.
     pub async fn maintain(

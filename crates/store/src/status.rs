@@ -4,7 +4,9 @@
 //! answer is a note, since the status is asked for most when something is wrong.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use provender_core::model::FeatureView;
 use provender_core::provider::{Interval, ViewVersion};
 use provender_core::request::OnlineStats;
 use provender_core::time::now_us;
@@ -12,6 +14,10 @@ use provender_core::{Context, Result};
 use serde::Serialize;
 
 use crate::FeatureStore;
+use crate::checkpoints::Loss;
+
+/// How long an online store may take to say how much it holds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How one version of a view is online.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +38,9 @@ pub struct ViewStatus {
     pub n_rows: Option<u64>,
     /// Bytes that they take; `None` if not known.
     pub n_bytes: Option<u64>,
-    /// Why rows are not known, if the online store does not answer.
+    /// Whether the online store has lost rows that it had acknowledged.
+    pub lost: bool,
+    /// Why rows are not known, if the online store does not answer; or what it lost and what to do.
     pub note: Option<String>,
 }
 
@@ -72,15 +80,18 @@ impl FeatureStore {
                     pushed,
                     n_rows: None,
                     n_bytes: None,
+                    lost: false,
                     note: None,
                 };
                 if is_filled || defined.online {
                     match away.get(&view.online_store) {
                         Some(note) => status.note = Some(note.clone()),
-                        None => match self.stats(cx, &view.online_store, &status.view).await {
-                            Ok(stats) => {
+                        None => match self.held(cx, view, &status.view).await {
+                            Ok((stats, loss)) => {
                                 status.n_rows = stats.n_rows;
                                 status.n_bytes = stats.n_bytes;
+                                status.lost = loss.is_some();
+                                status.note = loss.map(|loss| loss.note());
                             }
                             Err(error) => {
                                 let note = error.to_string();
@@ -96,13 +107,17 @@ impl FeatureStore {
         Ok(all)
     }
 
-    async fn stats(
+    async fn held(
         &self,
         cx: &Context,
-        store: &Option<String>,
-        view: &ViewVersion,
-    ) -> Result<OnlineStats> {
-        let online = self.stores().online(cx, store.as_deref()).await?;
-        online.stats(cx, view).await
+        view: &FeatureView,
+        version: &ViewVersion,
+    ) -> Result<(OnlineStats, Option<Loss>)> {
+        // One that hangs must not keep what is known of the others from being told.
+        let cx = &cx.clone().with_timeout(PATIENCE);
+        let name = view.online_store.as_deref();
+        let online = self.stores().online(cx, name).await?;
+        let stats = online.stats(cx, version).await?;
+        Ok((stats, self.loss(cx, view, version).await?))
     }
 }

@@ -115,6 +115,7 @@ pub(crate) async fn run(
     let mut lines = vec![line([
         "keys x features",
         "bare p50",
+        "MGET p50",
         "floor p50",
         "ours p50",
         "goal",

@@ -1,7 +1,9 @@
 """A Snowflake account for tests: fakesnow (DuckDB behind Snowflake's protocol), made to answer more
 like the service, and to fail like it when a test asks for that.
 
-Run: server.py [--parent]     prints its port on one line; with --parent it ends when stdin does.
+Run: server.py [--parent] [--history] [--tls CERTIFICATE KEY]
+It prints its port on one line. With --parent it ends when its input does; with --history it keeps past states of
+tables, which AT(TIMESTAMP => ...) reads; with --tls it speaks TLS with a certificate and key (PEM files).
 
 A session's QUERY_TAG may be a JSON object that says how this session is answered:
   chunk_rows      rows of the first part and of each chunk of a result (10000)
@@ -22,9 +24,11 @@ POST /standin/expire         {"name"}: ends the sessions of a name, as the servi
 
 import asyncio
 import base64
+import datetime
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -88,7 +92,87 @@ def parse_one(sql):
         if table.name in temporary_names:
             table.set("db", None)
             table.set("catalog", None)
+        if when := table.args.get("when"):
+            past_state(table, when)
     return tree
+
+
+# --- time travel ------------------------------------------------------------------------------
+
+# What each table was after each change of it: copies in a schema of their own, by instants in microseconds.
+PAST = "STANDIN_PAST"
+past: dict[tuple[str, str, str], list[tuple[int, str]]] = defaultdict(list)
+copies = itertools.count()
+
+
+def past_state(table, when):
+    """A table AT(TIMESTAMP => t) becomes its copy after the last change up to t."""
+    if when.name.upper() != "AT" or when.text("kind").upper() != "TIMESTAMP":
+        raise ProgrammingError(msg=f"Unsupported time travel: {when}", errno=2140, sqlstate="42601")
+    text = when.expression.find(exp.Literal).name
+    at = datetime.datetime.fromisoformat(text).timestamp()
+    key = (table.catalog, table.db, table.name)
+    # A hair more than the float of the instant, which may lie below it.
+    states = [copy for us, copy in past[key] if us <= round(at * 1_000_000)]
+    if not states:
+        raise ProgrammingError(
+            msg=f"Time travel data is not available for table {table.name}. The requested time is either beyond the "
+                "allowed time travel period or before the object creation time.", errno=707, sqlstate="02000")
+    table.set("when", None)
+    table.set("db", exp.to_identifier(PAST, quoted=True))
+    table.set("this", exp.to_identifier(states[-1], quoted=True))
+
+
+def changed_table(sql, session):
+    """The table that a statement changes, in parts, and whether it makes it anew; None if it changes none
+    that has a past."""
+    tree = _parse(sql)
+    if not isinstance(tree, (exp.Insert, exp.Delete, exp.Merge, exp.Update, exp.Create)):
+        return None
+    if isinstance(tree, exp.Create) and tree.args.get("kind") != "TABLE":
+        return None
+    table = tree.this.find(exp.Table)
+    if table is None or table.name in temporary_names:
+        return None
+    part = lambda node, default: default if node is None else node.name if node.args.get("quoted") else node.name.upper()
+    name = (part(table.args.get("catalog"), session.conn.database), part(table.args.get("db"), session.conn.schema),
+            part(table.this, None))
+    return name, isinstance(tree, exp.Create) and not tree.args.get("exists")
+
+
+def remember(session, sql):
+    """Keeps the states of tables that a successful statement has left behind."""
+    words = sql.split(None, 2)[:2] + [""]
+    match words[0].upper():
+        case "BEGIN":
+            session.changed = set()
+            return
+        case "ROLLBACK":
+            session.changed = None
+            return
+        case "COMMIT":
+            changed, session.changed = session.changed or set(), None
+        case "INSERT" | "DELETE" | "MERGE" | "UPDATE" | "CREATE":
+            found = changed_table(sql, session)
+            if found is None:
+                return
+            table, is_new = found
+            if is_new:
+                # The past of a table that was replaced is not that of the one which has its name.
+                past.pop(table, None)
+            if session.changed is not None:
+                session.changed.add(table)
+                return
+            changed = {table}
+        case _:
+            return
+    quoted = lambda *names: ".".join('"' + name.replace('"', '""') + '"' for name in names)
+    for table in changed:
+        copy = f"{table[1]}.{table[2]}@{next(copies)}"
+        duck = session.conn._duck_conn
+        duck.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table[0], PAST)}")
+        duck.execute(f"CREATE TABLE {quoted(table[0], PAST, copy)} AS SELECT * FROM {quoted(*table)}")
+        past[table].append((time.time_ns() // 1000, copy))
 
 
 temporary_names: set[str] = set()
@@ -222,11 +306,14 @@ class Session:
         self.conn, self.options, self.name = conn, options, faults_name
         self.lock = asyncio.Lock()
         self.token = None
+        # The tables that the open transaction has changed; None outside of one.
+        self.changed = None
 
 
 class Log:
     def __init__(self):
         self.statements, self.aborts, self.renewals, self.logins, self.chunks = [], [], 0, 0, 0
+        self.login = None
 
 
 sessions: dict[str, Session] = {}           # by token, renewed ones too
@@ -300,6 +387,7 @@ async def login(request: Request):
     master = "M" + token
     masters[master] = session
     logs[name].logins += 1
+    logs[name].login = {"parameters": parameters, **request.query_params}
     told["data"].update(
         sessionId=time.time_ns() // 1000, masterToken=master, masterValidityInSeconds=14400, validityInSeconds=3600)
     told["data"]["sessionInfo"].update(
@@ -386,11 +474,11 @@ async def query(request: Request):
     return JSONResponse(answer)
 
 
-def in_progress(query_id):
+def in_progress(query_id, code="333333"):
     return JSONResponse({
         "data": {"queryId": query_id, "getResultUrl": f"/queries/{query_id}/result", "queryAbortsAfterSecs": 300,
                  "progressDesc": None},
-        "code": "333333", "message": "Query execution in progress.", "success": True})
+        "code": code, "message": "Query execution in progress.", "success": True})
 
 
 async def result(request: Request):
@@ -403,7 +491,8 @@ async def result(request: Request):
     if state["polls"] is None or state["polls"] > 1:
         if state["polls"] is not None:
             state["polls"] -= 1
-        return in_progress(query_id)
+        # Asked again, the service answers another code than at first.
+        return in_progress(query_id, "333334")
     del running[query_id]
     return JSONResponse(state["answer"])
 
@@ -432,6 +521,8 @@ async def execute(request, session, data, sql):
     told = json.loads(answer.body)
     if not data.get("describeOnly"):
         logs[session.name].statements.append({"sql": sql, "ok": told.get("success"), "message": told.get("message")})
+        if told.get("success") and "--history" in sys.argv:
+            await asyncio.to_thread(remember, session, sql)
     if not told.get("success"):
         inner = told.get("data") or {}
         code = inner.get("errorCode") or told.get("code") or "000000"
@@ -450,7 +541,7 @@ async def execute(request, session, data, sql):
                      finalWarehouseName=None, numberOfBinds=0)
         if text := inner.get("rowsetBase64"):
             table = pa.ipc.open_stream(base64.b64decode(text)).read_all()
-            inner.update(await asyncio.to_thread(parts, table, session, f"http://{request.url.netloc}"))
+            inner.update(await asyncio.to_thread(parts, table, session, f"{request.url.scheme}://{request.url.netloc}"))
     told.update(code=None, message=None)
     return told
 
@@ -507,7 +598,7 @@ async def state(request: Request):
             temporary.update(row[0] for row in rows)
     return JSONResponse({
         "statements": log.statements, "aborts": log.aborts, "renewals": log.renewals, "logins": log.logins,
-        "chunks": log.chunks, "sessions": len(own), "tables": sorted(row[0] for row in tables),
+        "chunks": log.chunks, "login": log.login, "sessions": len(own), "tables": sorted(row[0] for row in tables),
         "temporary": sorted(temporary)})
 
 
@@ -553,7 +644,11 @@ def main():
             os._exit(0)
 
         threading.Thread(target=watch, daemon=True).start()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_keep_alive=120))
+    tls = {}
+    if "--tls" in sys.argv:
+        at = sys.argv.index("--tls")
+        tls = {"ssl_certfile": sys.argv[at + 1], "ssl_keyfile": sys.argv[at + 2]}
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_keep_alive=120, **tls))
     asyncio.run(server.serve(sockets=[listener]))
 
 

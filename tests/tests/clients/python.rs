@@ -119,3 +119,12 @@ fn million_rows_that_are_all_written_first_come_back_right_within_little_memory(
 fn log_is_json_without_secrets_and_a_second_signal_ends_a_server_that_waits() {
     checked("check_operations.py", &[], "the log keeps its word");
 }
+
+#[test]
+fn clients_that_do_not_read_or_are_gone_leave_a_server_as_it_was() {
+    checked(
+        "check_slow_readers.py",
+        &[],
+        "slow readers leave memory flat",
+    );
+}

@@ -10,9 +10,11 @@ mod dataset;
 mod flights;
 mod kill;
 mod online_faults;
+mod plugins;
 mod product;
 #[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
 #[allow(unused)]
 mod redis_servers;
+mod snowflake;
 mod visits;
 mod warehouses;

@@ -7,7 +7,7 @@ use provender_store::{FeatureStore, HistoricalRequest};
 
 use super::training::{request, spine_file, sql_spine};
 use crate::args::HistoricalArgs;
-use crate::errors::{DONE, Outcome, say, usage};
+use crate::errors::{DONE, Outcome, say};
 use crate::input::{Input, InputFile};
 use crate::output::{self, Destination};
 use crate::progress::{Progress, plural};
@@ -26,7 +26,7 @@ pub(crate) async fn run(session: &Session, args: HistoricalArgs) -> Outcome {
         None => Destination::stdout(session.output)?,
     };
     if args.explain {
-        return explain(session, &request, spine).await;
+        return explain(session, &args, &request, spine).await;
     }
     let store = session.store().await?;
     let opened = destination.open()?;
@@ -67,20 +67,22 @@ async fn from_file(
 
 async fn explain(
     session: &Session,
+    args: &HistoricalArgs,
     request: &HistoricalRequest,
     spine: Option<InputFile>,
 ) -> Outcome {
-    let Some(spine) = spine else {
-        return Err(usage(
-            "--explain needs the columns of a spine, and a --spine-sql has none before it runs",
-            "pass --spine FILE",
-        ));
-    };
     let store = session.store().await?;
-    let schema = spine.open(&session.cx).await?.stream.schema;
-    let mut text = store
-        .explain_historical(&session.cx, request, &schema)
-        .await?;
+    let cx = &session.cx;
+    let mut text = match spine {
+        Some(spine) => {
+            let schema = spine.open(cx).await?.stream.schema;
+            store.explain_historical(cx, request, &schema).await?
+        }
+        None => {
+            let sql = sql_spine(&args.training);
+            store.explain_historical_sql(cx, request, sql).await?
+        }
+    };
     if !text.ends_with('\n') {
         text.push('\n');
     }

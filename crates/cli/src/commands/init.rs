@@ -109,7 +109,11 @@ fn pretty(schema: &Value) -> String {
     format!("{schema:#}\n")
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), Error> {
+/// Writes a file, with the folders that it needs.
+///
+/// # Errors
+/// `P901`, `P902`.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), Error> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|error| not_written(path, error))?;
     }
@@ -139,7 +143,8 @@ fn ignore(path: &PathBuf) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn not_written(path: &Path, error: io::Error) -> Error {
+/// Why a file could not be written, for people.
+pub(super) fn not_written(path: &Path, error: io::Error) -> Error {
     let (code, what) = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             (&codes::NO_SPACE, "there is no space left to write")

@@ -90,12 +90,18 @@ fn sentence(done: &MaterializedView) -> String {
     let view = name(&done.view);
     match &done.skipped {
         Some(why) => format!("{view}: {why}"),
-        None => format!(
-            "{view}: {} of {} ({:.1} s)",
-            plural(done.summary.n_rows, "row"),
-            interval(&done.interval),
-            done.elapsed.as_secs_f64()
-        ),
+        None => {
+            let written = format!(
+                "{view}: {} of {} ({:.1} s)",
+                plural(done.summary.n_rows, "row"),
+                interval(&done.interval),
+                done.elapsed.as_secs_f64()
+            );
+            match &done.lost {
+                Some(lost) => format!("{written}; {lost}"),
+                None => written,
+            }
+        }
     }
 }
 
@@ -115,5 +121,6 @@ fn rows(done: &[MaterializedView]) -> Outcome<arrow_array::RecordBatch> {
         .numbers("changed", all().map(|view| view.summary.n_applied))
         .fractions("seconds", all().map(seconds))
         .text_or_null("skipped", all().map(|view| view.skipped.as_ref()))
+        .text_or_null("lost", all().map(|view| view.lost.as_ref()))
         .batch()
 }

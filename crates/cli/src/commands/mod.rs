@@ -15,6 +15,7 @@ mod list;
 mod materialize;
 mod online;
 mod plan;
+mod plugin;
 mod push;
 mod schema;
 mod serve;
@@ -63,6 +64,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Verify(args) => session::run(&global, async |s| verify::run(s, args).await),
         Command::Serve(args) => session::run_service(&global, async |s| serve::run(s, args).await),
         Command::Table(command) => session::run(&global, async |s| table::run(s, command).await),
+        Command::Plugin(command) => plugin::run(&global, &command),
         Command::Doctor => session::run(&global, async |s| doctor::run(s).await),
     }
 }

@@ -52,7 +52,7 @@ fn for_people(views: &[ViewStatus]) -> Outcome<arrow_array::RecordBatch> {
         .text_or_null("age", all().map(|view| view.freshness_us.map(span)))
         .numbers_or_null("rows", all().map(|view| view.n_rows))
         .text_or_null("size", all().map(|view| view.n_bytes.map(size)));
-    // Stores that do not answer are seldom, and the column is wide.
+    // Stores that do not answer, or lost rows, are seldom, and the column is wide.
     if all().all(|view| view.note.is_none()) {
         return rows.batch();
     }
@@ -80,6 +80,7 @@ fn rows(views: &[ViewStatus]) -> Outcome<arrow_array::RecordBatch> {
         .bools("pushed", all().map(|view| view.pushed))
         .numbers_or_null("rows", all().map(|view| view.n_rows))
         .numbers_or_null("bytes", all().map(|view| view.n_bytes))
+        .bools("lost", all().map(|view| view.lost))
         .text_or_null("note", all().map(|view| view.note.as_ref()))
         .batch()
 }

@@ -110,11 +110,19 @@ fn for_people(views: &[VerifiedView]) -> Outcome<arrow_array::RecordBatch> {
         .batch()
 }
 
-/// `99.90% of 1,000 keys`, of those that agree or differ. Rounded down, so that 100% means all of them.
+/// `99.90% of 1,000 keys`, of those that agree or differ. Rounded down, so that 100% means all of them. Where
+/// none could be compared, why: `none of 3 keys: all expired`.
 fn agreement(view: &VerifiedView) -> String {
     let n_compared = view.n_agree + view.n_differ;
     if n_compared == 0 {
-        return "nothing compared".to_owned();
+        let why = match (view.n_keys, view.n_expired, view.n_newer) {
+            (0, ..) if view.end_us.is_none() => return "nothing compared".to_owned(),
+            (0, ..) => return "no keys to compare".to_owned(),
+            (_, _, 0) => "expired",
+            (_, 0, _) => "newer",
+            _ => "expired or newer",
+        };
+        return format!("none of {}: all {why}", plural(view.n_keys, "key"));
     }
     let percent = (view.share() * 10_000.0).floor() / 100.0;
     format!("{percent:.2}% of {}", plural(n_compared, "key"))

@@ -80,7 +80,7 @@ fn wrong_usage_exits_with_2() {
     folder
         .run(&["plann"])
         .exits(2)
-        .complains("similar subcommands exist: 'explain', 'plan'");
+        .complains("similar subcommands exist: 'plugin', 'explain', 'plan'");
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn incremental_goes_on_where_the_last_run_ended() {
     assert!(
         again
             .stdout
-            .starts_with("view,version,start,end,rows,changed,seconds,skipped\n"),
+            .starts_with("view,version,start,end,rows,changed,seconds,skipped,lost\n"),
         "{again:?}"
     );
 }
@@ -203,10 +203,9 @@ fn a_second_run_of_a_view_is_refused_while_the_first_holds_its_lease() {
             resources: Resources::default(),
             base_path: folder.path().to_owned(),
         };
-        let open = provender_providers_registry::sqlite_factory()
-            .registry
-            .unwrap();
-        let registry: std::sync::Arc<dyn Registry> = open(cx.clone(), config).await.unwrap();
+        let factory = provender_providers_registry::sqlite_factory();
+        let registry: std::sync::Arc<dyn Registry> =
+            factory.open_registry(&cx, config).await.unwrap();
         let lease = registry
             .acquire_lease(
                 &cx,
@@ -271,7 +270,7 @@ fn status_shows_interval_age_rows_and_size() {
     folder
         .run(&["status", "--output", "csv"])
         .exits(0)
-        .says("view,version,online,start,end,freshness_us,pushed,rows,bytes,note\n")
+        .says("view,version,online,start,end,freshness_us,pushed,rows,bytes,lost,note\n")
         .says("airport_weather,1,true,,2013-01-01T12:00:00Z,");
 }
 

@@ -6,8 +6,13 @@ mod apart;
 mod dataset;
 mod flow;
 mod latest;
+mod losses;
 mod outputs;
+mod plugins;
 mod reads;
+#[path = "../../../providers-redis/tests/servers/mod.rs"]
+#[allow(unused)]
+mod redis_servers;
 mod run;
 mod tables;
 mod writes;

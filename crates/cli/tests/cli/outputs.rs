@@ -74,6 +74,24 @@ fn explain_shows_how_and_builds_nothing() {
 }
 
 #[test]
+fn explain_takes_a_sql_spine_too() {
+    let folder = applied();
+    let sql = "SELECT origin, time_hour AS event_timestamp FROM weather";
+    folder
+        .run(&[
+            "historical",
+            "--service",
+            "delay",
+            "--spine-sql",
+            sql,
+            "--explain",
+        ])
+        .exits(0)
+        .says("spine: 2 columns, timestamp \"event_timestamp\"")
+        .says("view airport_weather");
+}
+
+#[test]
 fn sql_spines_run_in_the_offline_store() {
     let folder = applied();
     let sql = "SELECT origin, time_hour AS event_timestamp FROM weather ORDER BY origin, time_hour";

@@ -22,4 +22,5 @@ pub use online::{OnlineHistory, OnlineStep, key_batch, random_layout, random_row
 pub(crate) use online::{is_same_key, split_rows};
 pub use passthrough::passthrough_columns;
 pub use shrink::shrink;
-pub(crate) use types::declared_value;
+pub(crate) use shrink::{candidates, chunks, without_rows};
+pub(crate) use types::{declared_value, moderate_value};

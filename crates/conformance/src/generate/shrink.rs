@@ -18,7 +18,7 @@ pub fn shrink(case: &JoinCase, fails: impl Fn(&JoinCase) -> bool) -> JoinCase {
 }
 
 /// Cases with one part less, the greatest parts first.
-fn candidates(case: &JoinCase) -> Vec<JoinCase> {
+pub(crate) fn candidates(case: &JoinCase) -> Vec<JoinCase> {
     let mut cases = Vec::new();
     let mut with = |change: &dyn Fn(&mut JoinCase) -> bool| {
         let mut smaller = case.clone();
@@ -91,7 +91,7 @@ fn candidates(case: &JoinCase) -> Vec<JoinCase> {
 }
 
 /// Ranges of rows to take out: halves, then quarters, down to single rows.
-fn chunks(n_rows: usize) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn chunks(n_rows: usize) -> Vec<std::ops::Range<usize>> {
     let mut ranges = Vec::new();
     let mut size = n_rows;
     while size > 0 {
@@ -105,7 +105,8 @@ fn chunks(n_rows: usize) -> Vec<std::ops::Range<usize>> {
     ranges
 }
 
-fn without_rows(table: &Table, range: &std::ops::Range<usize>) -> Table {
+/// The table without the rows of a range.
+pub(crate) fn without_rows(table: &Table, range: &std::ops::Range<usize>) -> Table {
     let mut batches = Vec::new();
     let mut start = 0;
     for batch in &table.batches {

@@ -384,6 +384,14 @@ pub(crate) fn declared_value(rng: &mut impl Rng, declared: &ValueType) -> Value 
     value_of(rng, &declared.to_arrow(), is_moderate)
 }
 
+/// A value of a declared type that no store has trouble with; never null.
+pub(crate) fn moderate_value(rng: &mut impl Rng, declared: &ValueType) -> Value {
+    match declared {
+        ValueType::Json => Value::String("{\"a\": 1}".to_owned()),
+        _ => value_of(rng, &declared.to_arrow(), true),
+    }
+}
+
 /// A value of an Arrow type, often one at the type's edges.
 pub(crate) fn value_of(rng: &mut impl Rng, data_type: &DataType, is_moderate: bool) -> Value {
     match data_type {

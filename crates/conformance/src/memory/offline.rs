@@ -1,9 +1,9 @@
-//! An offline store of tables in memory that pushes nothing down.
+//! An offline store of tables in memory, which pushes nothing down unless it is told to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{Array, BooleanArray, RecordBatch, UInt64Array};
+use arrow_array::{Array, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
@@ -15,13 +15,14 @@ use provender_core::provider::{
     OfflineCapabilities, OfflineStore, Provider, ProviderInfo, RowAccess, unsupported,
 };
 use provender_core::request::{
-    ColumnRange, LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef,
-    Spine, WindowsAt, WriteMode, WriteSummary,
+    ColumnRange, LatestPerKey, Maintenance, MaintenanceSummary, MaintenanceWork, OfflineRequest,
+    OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt, WriteMode, WriteSummary,
 };
 use provender_core::time::to_instants;
 use provender_core::{BatchStream, Context};
 use rand::Rng;
 
+use super::pushdown;
 use crate::oracle::Value;
 use crate::{Table, Tables};
 
@@ -54,34 +55,66 @@ impl ScanShape {
 }
 
 /// Tables in memory. Declares writing, deleting and, if its scans have that shape, rows by number, and
-/// nothing else, so that everything is computed over its scans.
-#[derive(Debug)]
+/// nothing else, so that everything is computed over its scans; or all that needs no SQL, if it is made
+/// so. Clones share their tables.
+#[derive(Clone, Debug)]
 pub struct MemoryOfflineStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     scan_shape: ScanShape,
+    offers_all: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     tables: Tables,
     write_ids: BTreeSet<(String, String)>,
+    /// Every state of each table, oldest first.
+    states: BTreeMap<String, Vec<Table>>,
 }
+
+impl State {
+    fn put(&mut self, name: String, table: Table) {
+        let states = self.states.entry(name.clone()).or_default();
+        states.push(table.clone());
+        self.tables.insert(name, table);
+    }
+}
+
+static NAMED: Mutex<BTreeMap<String, MemoryOfflineStore>> = Mutex::new(BTreeMap::new());
 
 impl MemoryOfflineStore {
     /// A store that holds these tables and answers scans in two streams, ranges not applied, and rows
     /// by number not at all.
     pub fn new(tables: Tables) -> Self {
+        let mut state = State::default();
+        for (name, table) in tables {
+            state.put(name, table);
+        }
         Self {
-            state: Mutex::new(State {
-                tables,
-                ..State::default()
-            }),
+            state: Arc::new(Mutex::new(state)),
             scan_shape: ScanShape {
                 n_partitions: 2,
                 applies_ranges: false,
                 has_row_access: false,
             },
+            offers_all: false,
         }
+    }
+
+    /// The same, declaring and doing all that needs no SQL: joins, latest rows and windows as the oracle
+    /// says them, past states, rows by number, new columns and maintenance.
+    #[must_use]
+    pub fn offering_all(mut self) -> Self {
+        self.offers_all = true;
+        self.scan_shape.has_row_access = true;
+        self
+    }
+
+    /// The store without tables that this process knows by a name, made when it is first asked for.
+    pub fn named(name: &str) -> Self {
+        let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Self::new(Tables::new());
+        named.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
     /// The same, answering scans in another shape.
@@ -103,6 +136,20 @@ impl MemoryOfflineStore {
     fn table(&self, source: &SourceRef) -> Result<Table> {
         let name = self.table_name(source)?;
         let state = self.state();
+        if let Some(version) = &source.version {
+            let at = match version {
+                SourceVersion::Number(number) => usize::try_from(*number).ok(),
+                _ => None,
+            };
+            let states = state.states.get(name);
+            let found = states.zip(at).and_then(|(states, at)| states.get(at));
+            return found.cloned().ok_or_else(|| {
+                Error::new(
+                    &codes::VERSION_GONE,
+                    format!("table {name:?} in memory has no version {version:?}"),
+                )
+            });
+        }
         state.tables.get(name).cloned().ok_or_else(|| {
             let known = state.tables.keys().map(String::as_str);
             Error::new(
@@ -141,7 +188,7 @@ impl MemoryOfflineStore {
         if source.filter.is_some() {
             return Err(unsupported(&self.info(), "filters"));
         }
-        if source.version.is_some() {
+        if source.version.is_some() && !self.offers_all {
             return Err(unsupported(&self.info(), "versions"));
         }
         match &source.relation {
@@ -174,6 +221,14 @@ impl OfflineStore for MemoryOfflineStore {
         capabilities.write = true;
         capabilities.delete = true;
         capabilities.row_access = self.scan_shape.has_row_access;
+        capabilities.point_in_time_join = self.offers_all;
+        capabilities.point_in_time_windows = self.offers_all;
+        capabilities.sql_spine = self.offers_all;
+        capabilities.latest = self.offers_all;
+        capabilities.windows = self.offers_all;
+        capabilities.versions = self.offers_all;
+        capabilities.new_columns = self.offers_all;
+        capabilities.maintenance = self.offers_all;
         capabilities
     }
 
@@ -209,19 +264,36 @@ impl OfflineStore for MemoryOfflineStore {
 
     async fn point_in_time_join(
         &self,
-        _cx: &Context,
-        _join: PointInTimeJoin,
-        _spine: Spine,
+        cx: &Context,
+        join: PointInTimeJoin,
+        spine: Spine,
     ) -> Result<BatchStream> {
-        Err(unsupported(&self.info(), "point-in-time joins"))
+        if !self.offers_all {
+            return Err(unsupported(&self.info(), "point-in-time joins"));
+        }
+        cx.check()?;
+        for view in &join.views {
+            self.table(&view.source.source)?;
+        }
+        pushdown::join(&self.tables(), &join, spine).await
     }
 
-    async fn latest(&self, _cx: &Context, _latest: LatestPerKey) -> Result<BatchStream> {
-        Err(unsupported(&self.info(), "the latest row per key"))
+    async fn latest(&self, cx: &Context, latest: LatestPerKey) -> Result<BatchStream> {
+        if !self.offers_all {
+            return Err(unsupported(&self.info(), "the latest row per key"));
+        }
+        cx.check()?;
+        self.table(&latest.source.source)?;
+        pushdown::latest(&self.tables(), &latest)
     }
 
-    async fn windows(&self, _cx: &Context, _windows: WindowsAt) -> Result<BatchStream> {
-        Err(unsupported(&self.info(), "windows"))
+    async fn windows(&self, cx: &Context, windows: WindowsAt) -> Result<BatchStream> {
+        if !self.offers_all {
+            return Err(unsupported(&self.info(), "windows"));
+        }
+        cx.check()?;
+        self.table(&windows.source.source)?;
+        pushdown::windows(&self.tables(), &windows)
     }
 
     async fn write(
@@ -238,19 +310,26 @@ impl OfflineStore for MemoryOfflineStore {
             return Ok(WriteSummary::default());
         }
         let n_rows = added.n_rows() as u64;
-        match state.tables.get_mut(&write.table) {
-            Some(table) if write.mode == WriteMode::Append => {
+        let held = state.tables.get(&write.table).cloned();
+        let table = match (held, write.mode) {
+            (_, WriteMode::Extend) if !self.offers_all => {
+                return Err(unsupported(&self.info(), "new columns in a table"));
+            }
+            (Some(mut table), WriteMode::Append | WriteMode::Extend) => {
+                if write.mode == WriteMode::Extend {
+                    table = with_columns_of(&table, &added.schema)?;
+                }
                 check_same_columns(&write.table, &table.schema, &added.schema)?;
                 for batch in added.batches {
                     // The table keeps its own metadata and nullability.
                     let batch = RecordBatch::try_new(table.schema.clone(), batch.columns().into());
                     table.batches.push(batch.map_err(internal)?);
                 }
+                table
             }
-            _ => {
-                state.tables.insert(write.table, added);
-            }
-        }
+            _ => added,
+        };
+        state.put(write.table, table);
         state.write_ids.extend(id);
         Ok(WriteSummary {
             n_rows,
@@ -282,16 +361,46 @@ impl OfflineStore for MemoryOfflineStore {
             *batch = filter_record_batch(batch, &BooleanArray::from(kept)).map_err(internal)?;
         }
         let name = self.table_name(source)?.to_owned();
-        self.state().tables.insert(name, table);
+        self.state().put(name, table);
         Ok(())
+    }
+
+    async fn maintain(&self, cx: &Context, work: Maintenance) -> Result<MaintenanceSummary> {
+        if !self.offers_all {
+            return Err(unsupported(&self.info(), "looking after tables"));
+        }
+        cx.check()?;
+        let mut table = self.table(&SourceRef::table(&work.table))?;
+        let mut summary = MaintenanceSummary::default();
+        if matches!(work.work, MaintenanceWork::Optimise(_)) {
+            summary.n_removed = table.batches.len() as u64;
+            let whole = table
+                .one_batch()
+                .map_err(|why| Error::new(&codes::INTERNAL, why))?;
+            table = Table::of(whole);
+            summary.n_added = 1;
+            self.state().put(work.table, table.clone());
+        }
+        summary.n_files = table.batches.len() as u64;
+        Ok(summary)
     }
 
     async fn explain(&self, _cx: &Context, _request: &OfflineRequest) -> Result<String> {
         Err(unsupported(&self.info(), "explaining requests"))
     }
 
-    async fn pin(&self, _cx: &Context, _source: &SourceRef) -> Result<SourceVersion> {
-        Err(unsupported(&self.info(), "versions"))
+    async fn pin(&self, cx: &Context, source: &SourceRef) -> Result<SourceVersion> {
+        if !self.offers_all {
+            return Err(unsupported(&self.info(), "versions"));
+        }
+        cx.check()?;
+        self.table(source)?;
+        if let Some(version) = &source.version {
+            return Ok(version.clone());
+        }
+        let name = self.table_name(source)?;
+        let n_states = self.state().states.get(name).map_or(0, Vec::len);
+        Ok(SourceVersion::Number(n_states.saturating_sub(1) as u64))
     }
 }
 
@@ -418,6 +527,32 @@ fn rows_inside(
         }
     }
     filter_record_batch(batch, &BooleanArray::from(inside)).map_err(internal)
+}
+
+/// The table with the columns that it lacks, null in its rows.
+fn with_columns_of(table: &Table, added: &Schema) -> Result<Table> {
+    let lacks = |field: &&Arc<Field>| table.schema.index_of(field.name()).is_err();
+    let new: Vec<_> = added.fields().iter().filter(lacks).cloned().collect();
+    let fields: Vec<_> = table
+        .schema
+        .fields()
+        .iter()
+        .cloned()
+        .chain(new.clone())
+        .collect();
+    let schema = SchemaRef::new(Schema::new(fields));
+    let batches = table.batches.iter().map(|batch| {
+        let mut columns = batch.columns().to_vec();
+        let nulls = new
+            .iter()
+            .map(|field| new_null_array(field.data_type(), batch.num_rows()));
+        columns.extend(nulls);
+        RecordBatch::try_new(schema.clone(), columns).map_err(internal)
+    });
+    Ok(Table {
+        batches: batches.collect::<Result<_>>()?,
+        schema,
+    })
 }
 
 fn check_same_columns(table: &str, held: &Schema, added: &Schema) -> Result<()> {

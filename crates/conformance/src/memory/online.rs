@@ -12,8 +12,7 @@ use futures::{StreamExt, pin_mut};
 use provender_core::error::{Error, Result, codes};
 use provender_core::model::JoinKey;
 use provender_core::provider::{
-    Factory, OnlineCapabilities, OnlineReader, OnlineStore, Provider, ProviderInfo, ViewVersion,
-    options,
+    OnlineCapabilities, OnlineReader, OnlineStore, Provider, ProviderInfo, ViewVersion,
 };
 use provender_core::request::{
     OnlineRows, OnlineStats, ReadPlan, ViewLayout, ViewRead, ViewRows, WriteSummary,
@@ -50,6 +49,10 @@ pub enum OnlineCall {
     Stats,
     /// `drop_view`.
     DropView,
+    /// `checkpoint`.
+    Checkpoint,
+    /// `holds`.
+    Holds,
 }
 
 type MakeError = Arc<dyn Fn() -> Error + Send + Sync>;
@@ -62,6 +65,11 @@ struct State {
     n_calls: BTreeMap<OnlineCall, u64>,
     delays: BTreeMap<OnlineCall, Duration>,
     faults: Vec<Fault>,
+    /// Whether the store makes checkpoints.
+    makes_checkpoints: bool,
+    /// Of each view the checkpoint that its unbroken history began with, and the last.
+    marks: BTreeMap<ViewVersion, (i64, i64)>,
+    last_mark: i64,
 }
 
 struct Fault {
@@ -105,6 +113,23 @@ impl MemoryOnlineStore {
         let mut state = self.state();
         let damaged = state.unreadable.entry(view.clone()).or_default();
         damaged.extend(keys.iter().map(|key| (text(key), reason.to_owned())));
+    }
+
+    /// Makes the store one that can lose what it acknowledged, and says so.
+    pub fn make_checkpoints(&self) {
+        self.state().makes_checkpoints = true;
+    }
+
+    /// Loses the rows of some keys of a view's version, or all with `None`, as a failover to a server that
+    /// lacks the last writes does: the marks go with them.
+    pub fn lose(&self, view: &ViewVersion, keys: Option<&[Vec<Value>]>) {
+        let mut state = self.state();
+        state.marks.remove(view);
+        match (keys, state.views.get_mut(view)) {
+            (Some(keys), Some(held)) => keys.iter().for_each(|key| held.delete(key)),
+            (None, _) => drop(state.views.remove(view)),
+            (Some(_), None) => {}
+        }
     }
 
     /// Lets calls of one kind fail: after `n_before` more that work, the next `n_failing`.
@@ -194,7 +219,9 @@ impl Provider for MemoryOnlineStore {
 #[async_trait]
 impl OnlineStore for MemoryOnlineStore {
     fn capabilities(&self) -> OnlineCapabilities {
-        OnlineCapabilities::default()
+        let mut capabilities = OnlineCapabilities::default();
+        capabilities.checkpoints = self.state().makes_checkpoints;
+        capabilities
     }
 
     async fn prepare(&self, cx: &Context, plan: Arc<ReadPlan>) -> Result<Arc<dyn OnlineReader>> {
@@ -274,7 +301,41 @@ impl OnlineStore for MemoryOnlineStore {
         let mut state = self.state();
         state.views.remove(view);
         state.unreadable.remove(view);
+        state.marks.remove(view);
         Ok(())
+    }
+
+    async fn checkpoint(
+        &self,
+        cx: &Context,
+        view: &ViewVersion,
+        since: Option<i64>,
+    ) -> Result<Option<i64>> {
+        self.begin(cx, OnlineCall::Checkpoint).await?;
+        let mut state = self.state();
+        if !state.makes_checkpoints {
+            return Ok(None);
+        }
+        let number = state.last_mark + 1;
+        let first = match (since, state.marks.get(view)) {
+            (None, _) => number,
+            (Some(since), Some(&(first, last))) if (first..=last).contains(&since) => first,
+            (Some(_), _) => {
+                let name = format!("{}@{}", view.view, view.version);
+                let what = format!("rows of {name} that had been acknowledged were lost");
+                return Err(Error::new(&codes::ONLINE_LOST, what).context("view", name));
+            }
+        };
+        state.last_mark = number;
+        state.marks.insert(view.clone(), (first, number));
+        Ok(Some(number))
+    }
+
+    async fn holds(&self, cx: &Context, view: &ViewVersion, checkpoint: i64) -> Result<bool> {
+        self.begin(cx, OnlineCall::Holds).await?;
+        let state = self.state();
+        let vouches = |(first, last): &(i64, i64)| (*first..=*last).contains(&checkpoint);
+        Ok(!state.makes_checkpoints || state.marks.get(view).is_some_and(vouches))
     }
 }
 
@@ -410,36 +471,4 @@ fn read_key(columns: &[ArrayRef], row: usize) -> Result<Vec<Value>> {
 
 fn text(key: &[Value]) -> String {
     format!("{key:?}")
-}
-
-/// Offers [`MemoryOnlineStore::named`] as `type: memory`; its one option is the `name`.
-pub fn factory() -> Factory {
-    Factory {
-        scheme: "memory",
-        description: "Latest rows in memory, for tests",
-        options_schema: || {
-            serde_json::json!({
-                "type": "object",
-                "properties": {"name": {"type": "string"}},
-                "additionalProperties": false,
-            })
-        },
-        offline: None,
-        online: Some(|_, config| {
-            async move {
-                let options: BTreeMap<String, String> = options(&config)?;
-                if let Some(option) = options.keys().find(|option| *option != "name") {
-                    return Err(Error::new(
-                        &codes::BAD_CONFIG,
-                        format!("{}: unknown option {option:?}", config.block),
-                    ));
-                }
-                let name = options.get("name").map_or("", String::as_str);
-                let store: Arc<dyn OnlineStore> = Arc::new(MemoryOnlineStore::named(name));
-                Ok(store)
-            }
-            .boxed()
-        }),
-        registry: None,
-    }
 }

@@ -10,6 +10,7 @@
 //! a provider's own tests.
 
 mod apart;
+mod checkpoints;
 mod concurrency;
 mod judge;
 #[cfg(test)]
@@ -27,9 +28,9 @@ use std::sync::Arc;
 use futures::future::LocalBoxFuture;
 use provender_core::Context;
 use provender_core::error::Result as CoreResult;
-use provender_core::provider::OnlineStore;
+use provender_core::provider::{OnlineStore, ProviderInfo};
 
-use crate::rules::{ensure, fails, fresh_project, rule, works};
+use crate::rules::{declared, ensure, fails, fresh_project, rule, works};
 
 /// What the rules are judged on: handles to one store's data, and how much work they do.
 #[derive(Clone, Debug)]
@@ -84,6 +85,16 @@ impl Harness {
     pub fn with_handle(mut self, store: Arc<dyn OnlineStore>) -> Self {
         self.handles.push(store);
         self
+    }
+
+    /// Who the store says it is.
+    pub(crate) fn info(&self) -> ProviderInfo {
+        self.handle(0).info()
+    }
+
+    /// The capabilities that a store can declare, and whether this one does.
+    pub(crate) fn declared(&self) -> Vec<(String, bool)> {
+        declared(&self.handle(0).capabilities())
     }
 
     /// One of the handles; numbers go round.
@@ -202,6 +213,9 @@ rules! {
             "views and stats tell what is held",
         summaries_count_rows
             "a write counts the rows that it took in and those that changed something";
+    checkpoints:
+        checkpoints_vouch_for_what_came_before
+            "a checkpoint that is held vouches for those before it, and nothing goes on from one that is gone";
     refusals:
         other_columns_are_refused
             "a write or delete of other columns is InvalidArgument and changes nothing",
@@ -212,7 +226,11 @@ rules! {
         cancelled_and_late_calls_fail
             "a cancelled call is Cancelled, a late one DeadlineExceeded, and neither writes",
         errors_of_the_rows_are_passed_on
-            "a write whose rows end in an error fails with it, and can be done again";
+            "a write whose rows end in an error fails with it, and can be done again",
+        check_answers_and_identity_stays
+            "check works, and who the store is does not change",
+        checkpoints_hold
+            "what was acknowledged before a checkpoint is held after it";
 }
 
 /// Judges a store by every rule.

@@ -10,7 +10,7 @@ use provender_core::request::{ViewLayout, WriteSummary};
 use provender_core::{BatchStream, Context, ErrorKind, ValueType};
 
 use super::judge::{check, int, latest, layout, plan, prepare, row, string, write};
-use super::{Harness, ensure, fails};
+use super::{Harness, ensure, fails, works};
 use crate::generate::{key_batch, write_batch};
 use crate::oracle::{LatestRows, OnlineRow, Value};
 
@@ -258,6 +258,47 @@ pub(super) async fn errors_of_the_rows_are_passed_on(
     let keys = ["a", "b", "c", "d"].map(key);
     let expected: LatestRows = latest(&rows);
     check(harness.handle(0), &cx, &layout, &keys, &expected).await
+}
+
+pub(super) async fn check_answers_and_identity_stays(
+    harness: &Harness,
+    cx: Context,
+) -> Result<(), String> {
+    crate::rules::identity(harness.handle(0), &cx).await
+}
+
+pub(super) async fn checkpoints_hold(harness: &Harness, cx: Context) -> Result<(), String> {
+    let layout = flights(&cx);
+    let version = layout.view_version();
+    let (first, second) = (harness.handle(0), harness.handle(1));
+    write(first, &cx, &layout, &[flight("a", 1)]).await?;
+    let mark = works("checkpoint", first.checkpoint(&cx, &version, None).await)?;
+    let Some(mark) = mark else {
+        // A store that cannot lose rows marks nothing, and holds whatever it is asked about.
+        let holds = works("holds", second.holds(&cx, &version, 1).await)?;
+        return ensure(holds, || {
+            "a store without checkpoints says that rows are lost".to_owned()
+        });
+    };
+    let holds = works("holds", second.holds(&cx, &version, mark).await)?;
+    ensure(holds, || {
+        format!("nothing was lost, and checkpoint {mark} does not hold")
+    })?;
+    write(second, &cx, &layout, &[flight("b", 1)]).await?;
+    let next = works(
+        "checkpoint",
+        second.checkpoint(&cx, &version, Some(mark)).await,
+    )?;
+    ensure(next.is_some_and(|next| next > mark), || {
+        format!("numbers of checkpoints grow: {next:?} after {mark}")
+    })?;
+    let holds = works(
+        "holds",
+        first.holds(&cx, &version, next.unwrap_or(mark)).await,
+    )?;
+    ensure(holds, || {
+        format!("nothing was lost, and checkpoint {next:?} does not hold")
+    })
 }
 
 /// One row of a layout, all nulls but for keys and times.

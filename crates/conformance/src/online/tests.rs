@@ -27,6 +27,7 @@ fn small(harness: Harness) -> Harness {
 
 fn harness_of(wrong: Wrong) -> Harness {
     let first = MemoryOnlineStore::new();
+    first.make_checkpoints();
     let open = || -> Arc<dyn OnlineStore> {
         let inner = match wrong {
             Wrong::HandlesAreApart => MemoryOnlineStore::new(),
@@ -44,6 +45,7 @@ fn harness_of(wrong: Wrong) -> Harness {
 #[test]
 fn reference_store_keeps_every_rule_through_three_handles() {
     let store = MemoryOnlineStore::new();
+    store.make_checkpoints();
     let mut harness = Harness::over(Arc::new(store.clone()));
     for _ in 0..2 {
         harness = harness.with_handle(Arc::new(store.clone()));
@@ -67,6 +69,14 @@ fn reference_store_keeps_every_rule_through_one_handle() {
 fn every_way_to_be_wrong_breaks_the_rule_that_names_it() {
     let ways = [
         (Wrong::LastWriteWins, "event_times_decide"),
+        (
+            Wrong::CheckpointsAreAlwaysHeld,
+            "checkpoints_vouch_for_what_came_before",
+        ),
+        (
+            Wrong::LostCheckpointsGoOn,
+            "checkpoints_vouch_for_what_came_before",
+        ),
         (Wrong::LastWriteWins, "newer_wins_in_random_histories"),
         (Wrong::LastWriteWins, "permuted_histories_end_alike"),
         (Wrong::LastWriteWins, "replays_change_nothing"),

@@ -52,7 +52,7 @@ codes! {
         "Keys of one definition contradict each other, such as ttl together with aggregations, table together with query, or a view that has neither features nor aggregations.";
     BAD_EXPRESSION = "P111" InvalidArgument "bad SQL expression"
         "The SQL of an on-demand feature does not parse, names an unknown input, uses a volatile function or a subquery, or gives a value that does not fit the declared type. It is a DataFusion scalar expression over the inputs' features and the request's fields.";
-    MISSING_TABLE = "P120" InvalidArgument "source table not found"
+    MISSING_TABLE = "P120" NotFound "source table not found"
         "A source names a table that the offline store does not have. `provender import TABLE FILE` makes one; a path or URL is taken as itself.";
     MISSING_COLUMN = "P121" InvalidArgument "source column not found"
         "A definition uses a column that its source does not have, or that matches several columns which differ only in case. `column:` maps a feature and `columns:` of the source maps a join key.";
@@ -170,7 +170,7 @@ codes! {
     ONLINE_MEMORY = "P611" ResourceExhausted "the online store's memory is full"
         "The online store's server has no memory left and takes no more rows. What was written before is unharmed. Raise its limit, drop what is not needed, or give views a ttl; then write all again, which is right.";
     ONLINE_LOST = "P612" DataLoss "the online store lost rows that it had acknowledged"
-        "The online store's server lost rows after it had acknowledged them: it was emptied, was started again without its data, or another server without them took over. What is left is not whole. `provender materialize-incremental` fills the view again from the beginning.";
+        "The online store's server lost rows after it had acknowledged them: it was emptied, was started again without its data, or another server without them took over. What is left is not whole. `provender materialize-incremental` fills the view again from the beginning. Rows that were pushed and are not in the offline store have to be pushed again.";
 
     CALL_LIMIT = "P701" ResourceExhausted "too many calls or bytes in flight"
         "The server works on as many calls, or holds as many bytes, as its limits allow, and takes no more at once. Try again a little later, or raise server.max_calls or server.max_bytes.";
@@ -197,6 +197,8 @@ codes! {
         "Code of a plug-in failed in a way that it did not handle. The plug-in is not called any more until the program is started again, since its state cannot be trusted; other providers go on. Report it to its vendor with the message.";
     PLUGIN_REFUSED = "P804" FailedPrecondition "a plug-in cannot be loaded"
         "The file is not a shared library, lacks the symbol provender_plugin_init, was built for another version of the plug-in interface, may be written by other users, or does not have the sha256 that provender.yaml pins. The message says which. `provender plugin check FILE` tells more.";
+    PLUGIN_BUSY = "P805" ResourceExhausted "a plug-in does not come back from its calls"
+        "So many calls are inside of the plug-in's library that no more are made; other providers go on. Its store may hang, or be slower than what is asked of it. Look at the store, and start the program again if it stays so.";
 
     NO_SPACE = "P901" ResourceExhausted "no space left"
         "A file could not be written because the disk, or the process's file size limit, is full. What was written before is unharmed. Free space, or point the path elsewhere.";

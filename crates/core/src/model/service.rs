@@ -20,7 +20,7 @@ pub struct FeatureService {
 }
 
 /// Features of one view (or on-demand view), possibly under another name and other keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FeatureRef {
     /// The view's name.
     pub view: String,

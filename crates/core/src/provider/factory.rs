@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,17 @@ impl Default for Resources {
             memory_limit_bytes: 2 << 30,
             spill_path: None,
             n_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+impl Resources {
+    /// The same, with no more memory than a call's own limit.
+    #[must_use]
+    pub fn within(self, cx: &Context) -> Self {
+        Self {
+            memory_limit_bytes: cx.memory_within(self.memory_limit_bytes),
+            ..self
         }
     }
 }
@@ -75,31 +87,163 @@ pub fn options<T: DeserializeOwned>(config: &ProviderConfig) -> Result<T> {
     })
 }
 
-/// Opens an offline store.
-pub type OpenOffline =
-    fn(Context, ProviderConfig) -> BoxFuture<'static, Result<Arc<dyn OfflineStore>>>;
-/// Opens an online store.
-pub type OpenOnline =
-    fn(Context, ProviderConfig) -> BoxFuture<'static, Result<Arc<dyn OnlineStore>>>;
-/// Opens a registry.
-pub type OpenRegistry =
-    fn(Context, ProviderConfig) -> BoxFuture<'static, Result<Arc<dyn Registry>>>;
+/// Opens a store of one role.
+type Open<S> =
+    Arc<dyn Fn(Context, ProviderConfig) -> BoxFuture<'static, Result<Arc<S>>> + Send + Sync>;
 
-/// What a provider crate offers under one `type:`.
+/// What a provider crate, or a loaded plug-in, offers under one `type:`.
+///
+/// ```
+/// # use provender_core::{Error, codes, provider::{Factory, OnlineStore, ProviderConfig}};
+/// # fn connect(_: &ProviderConfig) -> provender_core::Result<std::sync::Arc<dyn OnlineStore>> {
+/// #     Err(Error::new(&codes::INTERNAL, "an example"))
+/// # }
+/// let factory = Factory::new("acme", "Online rows in Acme", || serde_json::json!({"type": "object"}))
+///     .online(|_cx, config| async move { connect(&config) });
+/// assert_eq!(factory.scheme(), "acme");
+/// assert!(factory.is_online() && !factory.is_offline());
+/// ```
 #[derive(Clone)]
 pub struct Factory {
+    scheme: String,
+    description: String,
+    options_schema: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    offline: Option<Open<dyn OfflineStore>>,
+    online: Option<Open<dyn OnlineStore>>,
+    registry: Option<Open<dyn Registry>>,
+}
+
+impl Factory {
+    /// A factory that opens nothing yet: its `type:` in the configuration, one line for people, and
+    /// its options as a JSON Schema.
+    pub fn new(
+        scheme: impl Into<String>,
+        description: impl Into<String>,
+        options_schema: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            scheme: scheme.into(),
+            description: description.into(),
+            options_schema: Arc::new(options_schema),
+            offline: None,
+            online: None,
+            registry: None,
+        }
+    }
+
+    /// Says how it is opened as an offline store.
+    #[must_use]
+    pub fn offline<F, W>(mut self, open: F) -> Self
+    where
+        F: Fn(Context, ProviderConfig) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Arc<dyn OfflineStore>>> + Send + 'static,
+    {
+        self.offline = Some(Arc::new(move |cx, config| open(cx, config).boxed()));
+        self
+    }
+
+    /// Says how it is opened as an online store.
+    #[must_use]
+    pub fn online<F, W>(mut self, open: F) -> Self
+    where
+        F: Fn(Context, ProviderConfig) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Arc<dyn OnlineStore>>> + Send + 'static,
+    {
+        self.online = Some(Arc::new(move |cx, config| open(cx, config).boxed()));
+        self
+    }
+
+    /// Says how it is opened as a registry.
+    #[must_use]
+    pub fn registry<F, W>(mut self, open: F) -> Self
+    where
+        F: Fn(Context, ProviderConfig) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Arc<dyn Registry>>> + Send + 'static,
+    {
+        self.registry = Some(Arc::new(move |cx, config| open(cx, config).boxed()));
+        self
+    }
+
     /// The `type:` of the configuration.
-    pub scheme: &'static str,
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
     /// One line for people.
-    pub description: &'static str,
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
     /// Its options as a JSON Schema, for editors and for checks before anything is opened.
-    pub options_schema: fn() -> serde_json::Value,
-    /// Opens it as offline store, if it is one.
-    pub offline: Option<OpenOffline>,
-    /// Opens it as online store, if it is one.
-    pub online: Option<OpenOnline>,
-    /// Opens it as registry, if it is one.
-    pub registry: Option<OpenRegistry>,
+    pub fn options_schema(&self) -> serde_json::Value {
+        (self.options_schema)()
+    }
+
+    /// Whether it opens as an offline store.
+    pub fn is_offline(&self) -> bool {
+        self.offline.is_some()
+    }
+
+    /// Whether it opens as an online store.
+    pub fn is_online(&self) -> bool {
+        self.online.is_some()
+    }
+
+    /// Whether it opens as a registry.
+    pub fn is_registry(&self) -> bool {
+        self.registry.is_some()
+    }
+
+    /// Opens it as an offline store.
+    ///
+    /// # Errors
+    /// `InvalidArgument` (`P204`, `P203`) if it is none or for bad options, and what opening says.
+    pub async fn open_offline(
+        &self,
+        cx: &Context,
+        config: ProviderConfig,
+    ) -> Result<Arc<dyn OfflineStore>> {
+        open(self.offline.as_ref(), cx, config, "offline store").await
+    }
+
+    /// Opens it as an online store.
+    ///
+    /// # Errors
+    /// As [`Self::open_offline`].
+    pub async fn open_online(
+        &self,
+        cx: &Context,
+        config: ProviderConfig,
+    ) -> Result<Arc<dyn OnlineStore>> {
+        open(self.online.as_ref(), cx, config, "online store").await
+    }
+
+    /// Opens it as a registry.
+    ///
+    /// # Errors
+    /// As [`Self::open_offline`].
+    pub async fn open_registry(
+        &self,
+        cx: &Context,
+        config: ProviderConfig,
+    ) -> Result<Arc<dyn Registry>> {
+        open(self.registry.as_ref(), cx, config, "registry").await
+    }
+}
+
+async fn open<S: ?Sized>(
+    open: Option<&Open<S>>,
+    cx: &Context,
+    config: ProviderConfig,
+    role: &str,
+) -> Result<Arc<S>> {
+    match open {
+        Some(open) => open(cx.clone(), config).await,
+        None => Err(Error::new(
+            &codes::UNKNOWN_PROVIDER,
+            format!("{}: type {:?} is no {role}", config.block, config.scheme),
+        )),
+    }
 }
 
 impl fmt::Debug for Factory {
@@ -119,7 +263,12 @@ pub struct Providers {
 impl Providers {
     /// Adds a factory; one of the same type is replaced.
     pub fn register(&mut self, factory: Factory) {
-        self.factories.insert(factory.scheme.to_owned(), factory);
+        self.factories.insert(factory.scheme.clone(), factory);
+    }
+
+    /// The factory of a type.
+    pub fn get(&self, scheme: &str) -> Option<&Factory> {
+        self.factories.get(scheme)
     }
 
     /// All factories, by type.
@@ -136,8 +285,8 @@ impl Providers {
         cx: &Context,
         config: ProviderConfig,
     ) -> Result<Arc<dyn OfflineStore>> {
-        let open = self.find(&config, |factory| factory.offline)?;
-        open(cx.clone(), config).await
+        let factory = self.find(&config, Factory::is_offline)?;
+        factory.open_offline(cx, config).await
     }
 
     /// Opens an online store.
@@ -149,8 +298,8 @@ impl Providers {
         cx: &Context,
         config: ProviderConfig,
     ) -> Result<Arc<dyn OnlineStore>> {
-        let open = self.find(&config, |factory| factory.online)?;
-        open(cx.clone(), config).await
+        let factory = self.find(&config, Factory::is_online)?;
+        factory.open_online(cx, config).await
     }
 
     /// Opens a registry.
@@ -162,25 +311,19 @@ impl Providers {
         cx: &Context,
         config: ProviderConfig,
     ) -> Result<Arc<dyn Registry>> {
-        let open = self.find(&config, |factory| factory.registry)?;
-        open(cx.clone(), config).await
+        let factory = self.find(&config, Factory::is_registry)?;
+        factory.open_registry(cx, config).await
     }
 
-    fn find<T>(&self, config: &ProviderConfig, role: impl Fn(&Factory) -> Option<T>) -> Result<T> {
-        let found = self.factories.get(&config.scheme).and_then(&role);
-        found.ok_or_else(|| {
-            let known = self
-                .factories
-                .values()
-                .filter(|factory| role(factory).is_some());
+    fn find(&self, config: &ProviderConfig, role: fn(&Factory) -> bool) -> Result<&Factory> {
+        let found = self.factories.get(&config.scheme);
+        found.filter(|factory| role(factory)).ok_or_else(|| {
+            let known = self.factories.values().filter(|factory| role(factory));
             Error::new(
                 &codes::UNKNOWN_PROVIDER,
                 format!("{} has the unknown type {:?}", config.block, config.scheme),
             )
-            .help(did_you_mean(
-                &config.scheme,
-                known.map(|factory| factory.scheme),
-            ))
+            .help(did_you_mean(&config.scheme, known.map(Factory::scheme)))
         })
     }
 }

@@ -12,10 +12,8 @@ mod registry;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-pub use factory::{
-    Factory, OpenOffline, OpenOnline, OpenRegistry, ProviderConfig, Providers, Resources, options,
-};
-pub use offline::{OfflineCapabilities, OfflineStore, RowAccess};
+pub use factory::{Factory, ProviderConfig, Providers, Resources, options};
+pub use offline::{OfflineCapabilities, OfflineStore, RowAccess, WantedKeys};
 pub use online::{OnlineCapabilities, OnlineReader, OnlineStore};
 pub use registry::{
     Author, Change, Commit, Interval, Lease, Object, ObjectKind, Registry, RegistrySnapshot,

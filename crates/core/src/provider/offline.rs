@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, UInt64Array};
+use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,15 @@ pub trait RowAccess: Debug + Send + Sync {
     ) -> Result<Vec<BatchStream>>;
 }
 
+/// All values that a caller will use of a column, as one of its key columns: none of them is null.
+#[derive(Clone, Debug)]
+pub struct WantedKeys {
+    /// The source's column.
+    pub column: String,
+    /// The values, in no order and of the key's declared type, which may be another than the column's.
+    pub values: ArrayRef,
+}
+
 /// A store of feature history.
 #[async_trait]
 pub trait OfflineStore: Provider {
@@ -116,6 +125,23 @@ pub trait OfflineStore: Provider {
     async fn open_rows(&self, cx: &Context, scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
         let _ = (cx, scan);
         Ok(None)
+    }
+
+    /// [`Self::open_rows`] for a caller that will use few keys: rows with other values may be left out,
+    /// so as to read less, but need not be.
+    ///
+    /// Unless a store overrides it, this leaves none out.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    async fn open_rows_of(
+        &self,
+        cx: &Context,
+        scan: Scan,
+        keys: Vec<WantedKeys>,
+    ) -> Result<Option<Arc<dyn RowAccess>>> {
+        let _ = keys;
+        self.open_rows(cx, scan).await
     }
 
     /// Feature values as they were; see [`PointInTimeJoin`] for the rules and [`Spine`] for the answer's shape.

@@ -20,6 +20,10 @@ pub struct OnlineCapabilities {
     pub expiry: bool,
     /// Whether several processes can use it at once.
     pub shared: bool,
+    /// Whether the store may lose rows that it acknowledged, and tells so by
+    /// [`OnlineStore::checkpoint`] and [`OnlineStore::holds`].
+    #[serde(default)]
+    pub checkpoints: bool,
 }
 
 /// A store of latest values.
@@ -83,8 +87,8 @@ pub trait OnlineStore: Provider {
     /// Marks everything that was acknowledged for a view's version, behind it, and answers the mark's
     /// number for the caller to keep elsewhere; [`Self::holds`] tells later whether it was lost. Numbers
     /// grow. `since` is the number kept so far, whose rows the view still builds on; `None` says that the
-    /// view was filled from the beginning. A store that cannot lose what it acknowledged answers `None`,
-    /// and so does every store that does not override it.
+    /// view was filled from the beginning. Asked of stores that declare `checkpoints`; any other answers
+    /// `None`, as every store does that does not override it.
     ///
     /// # Errors
     /// `DataLoss` (`P612`) if what `since` stands for is not held any more; `Unavailable`.

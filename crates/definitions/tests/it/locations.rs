@@ -83,10 +83,7 @@ fn an_attached_place_keeps_everything_else_of_an_error() {
         error.to_string(),
         "features/all.yaml:8:12: no table \"weather\"; import it"
     );
-    assert_eq!(
-        (error.code(), error.kind()),
-        ("P120", ErrorKind::InvalidArgument)
-    );
+    assert_eq!((error.code(), error.kind()), ("P120", ErrorKind::NotFound));
     assert!(error.is_retryable());
     assert_eq!(error.causes(), ["underneath"]);
     let pairs: Vec<(&str, &str)> = error

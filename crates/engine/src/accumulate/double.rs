@@ -59,6 +59,15 @@ impl Double {
         Self { high, low }
     }
 
+    pub(super) fn add_f64(self, value: f64) -> Self {
+        let (sum, error) = two_sum(self.high, value);
+        if !sum.is_finite() {
+            return Self::from_f64(sum);
+        }
+        let (high, low) = quick_two_sum(sum, error + self.low);
+        Self { high, low }
+    }
+
     pub(super) fn sub(self, other: Self) -> Self {
         self.add(Self {
             high: -other.high,

@@ -16,50 +16,57 @@ use crate::error::defect;
 
 /// A column whose values can be compared: numbers (of any simple type) or bytes.
 pub(super) enum Ordinals {
-    Numbers(Vec<i128>),
+    Numbers(Vec<i64>),
+    Wide(Vec<i128>),
     Bytes(ArrayRef),
+}
+
+impl Ordinals {
+    /// A row's number; 0 of bytes.
+    pub(super) fn number(&self, row: usize) -> i128 {
+        match self {
+            Self::Numbers(numbers) => numbers[row].into(),
+            Self::Wide(numbers) => numbers[row],
+            Self::Bytes(_) => 0,
+        }
+    }
+}
+
+/// Whether the values of a type have numbers of 64 bits.
+pub(super) fn is_narrow(value_type: &ValueType) -> bool {
+    !matches!(value_type, ValueType::UInt64 | ValueType::Decimal(..))
 }
 
 /// Reads a column of exactly `value_type`. Numbers keep the order of values, NaN greatest; each value
 /// has one number, except that all NaN are one value. Values at nulls are arbitrary.
 pub(super) fn ordinals(column: &ArrayRef, value_type: &ValueType) -> Result<Ordinals> {
-    fn integers<T: ArrowPrimitiveType<Native: Into<i128>>>(column: &ArrayRef) -> Ordinals {
-        Ordinals::Numbers(
-            column
-                .as_primitive::<T>()
-                .values()
-                .iter()
-                .map(|&v| v.into())
-                .collect(),
-        )
+    fn integers<T: ArrowPrimitiveType<Native: Into<N>>, N>(column: &ArrayRef) -> Vec<N> {
+        let values = column.as_primitive::<T>().values();
+        values.iter().map(|&value| value.into()).collect()
     }
     Ok(match value_type {
-        ValueType::Int8 => integers::<Int8Type>(column),
-        ValueType::Int16 => integers::<Int16Type>(column),
-        ValueType::Int32 => integers::<Int32Type>(column),
-        ValueType::Int64 => integers::<Int64Type>(column),
-        ValueType::UInt8 => integers::<UInt8Type>(column),
-        ValueType::UInt16 => integers::<UInt16Type>(column),
-        ValueType::UInt32 => integers::<UInt32Type>(column),
-        ValueType::UInt64 => integers::<UInt64Type>(column),
-        ValueType::Date => integers::<Date32Type>(column),
-        ValueType::Timestamp => integers::<TimestampMicrosecondType>(column),
-        ValueType::Decimal(..) => integers::<Decimal128Type>(column),
-        ValueType::Bool => Ordinals::Numbers(
-            column
-                .as_boolean()
-                .values()
-                .iter()
-                .map(i128::from)
-                .collect(),
-        ),
+        ValueType::UInt64 => Ordinals::Wide(integers::<UInt64Type, _>(column)),
+        ValueType::Decimal(..) => Ordinals::Wide(integers::<Decimal128Type, _>(column)),
+        ValueType::Int8 => Ordinals::Numbers(integers::<Int8Type, _>(column)),
+        ValueType::Int16 => Ordinals::Numbers(integers::<Int16Type, _>(column)),
+        ValueType::Int32 => Ordinals::Numbers(integers::<Int32Type, _>(column)),
+        ValueType::Int64 => Ordinals::Numbers(integers::<Int64Type, _>(column)),
+        ValueType::UInt8 => Ordinals::Numbers(integers::<UInt8Type, _>(column)),
+        ValueType::UInt16 => Ordinals::Numbers(integers::<UInt16Type, _>(column)),
+        ValueType::UInt32 => Ordinals::Numbers(integers::<UInt32Type, _>(column)),
+        ValueType::Date => Ordinals::Numbers(integers::<Date32Type, _>(column)),
+        ValueType::Timestamp => Ordinals::Numbers(integers::<TimestampMicrosecondType, _>(column)),
+        ValueType::Bool => {
+            let values = column.as_boolean().values();
+            Ordinals::Numbers(values.iter().map(i64::from).collect())
+        }
         ValueType::Float32 => {
             let values = column.as_primitive::<Float32Type>().values();
-            Ordinals::Numbers(values.iter().map(|&v| i128::from(ordinal_f32(v))).collect())
+            Ordinals::Numbers(values.iter().map(|&v| i64::from(ordinal_f32(v))).collect())
         }
         ValueType::Float64 => {
             let values = column.as_primitive::<Float64Type>().values();
-            Ordinals::Numbers(values.iter().map(|&v| i128::from(ordinal_f64(v))).collect())
+            Ordinals::Numbers(values.iter().map(|&v| ordinal_f64(v)).collect())
         }
         ValueType::String | ValueType::Json | ValueType::Binary => Ordinals::Bytes(column.clone()),
         other => return Err(defect(format!("values of type {other} are not ordered"))),
@@ -141,14 +148,18 @@ pub(super) fn from_bytes<'a>(
     Arc::new(builder.finish())
 }
 
-/// The number of a zero with a sign, which distinct counts take for the zero without.
-pub(super) fn merge_zeros(number: i128, value_type: &ValueType) -> i128 {
+/// Makes zeros with a sign the same as those without, for which distinct counts take them.
+pub(super) fn merge_zeros(numbers: &mut [i64], value_type: &ValueType) {
     let negative_zero = match value_type {
-        ValueType::Float64 => i128::from(ordinal_f64(-0.0)),
-        ValueType::Float32 => i128::from(ordinal_f32(-0.0)),
-        _ => return number,
+        ValueType::Float64 => ordinal_f64(-0.0),
+        ValueType::Float32 => i64::from(ordinal_f32(-0.0)),
+        _ => return,
     };
-    if number == negative_zero { 0 } else { number }
+    for number in numbers {
+        if *number == negative_zero {
+            *number = 0;
+        }
+    }
 }
 
 fn ordinal_f64(value: f64) -> i64 {
@@ -209,9 +220,8 @@ mod tests {
             assert_eq!(value_f32(ordinal_f32(single)).to_bits(), single.to_bits());
         }
         assert_eq!(ordinal_f64(-f64::NAN), ordinal_f64(f64::NAN));
-        assert_eq!(
-            merge_zeros(ordinal_f64(-0.0).into(), &ValueType::Float64),
-            0
-        );
+        let mut zeros = [ordinal_f64(-0.0), 0, 1];
+        merge_zeros(&mut zeros, &ValueType::Float64);
+        assert_eq!(zeros, [0, 0, 1]);
     }
 }

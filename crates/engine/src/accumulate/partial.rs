@@ -1,40 +1,31 @@
-//! Mergeable partial aggregates, one per node of a window tree.
+//! Mergeable partial aggregates, one per cell of a key's time or per node of its tree.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array};
-use arrow_buffer::{NullBuffer, i256};
+use arrow_buffer::{NullBuffer, ScalarBuffer, i256};
 use provender_core::model::AggregateFunction;
 use provender_core::{Error, Result, ValueType, codes};
 
+use super::distinct::{Occurrences, slide_sets};
 use super::double::Double;
+use super::moments::Moments;
 use super::ordinal::{self, Ordinals};
+use super::segments::{Counted, Window, slide};
 use crate::error::defect;
-
-/// Mean and sum of squared deviations of finite values; merged after Chan, Golub and LeVeque (1979).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moments {
-    n: u64,
-    mean: Double,
-    squares: Double,
-    /// How many values are NaN or infinite: there is no deviation from them.
-    n_special: u64,
-}
-
-/// How often each value occurs.
-pub(super) type Occurrences<K> = HashMap<K, u32, foldhash::fast::FixedState>;
 
 /// The partial aggregates of all nodes, by what is computed.
 #[derive(Debug)]
 pub(super) enum Partials {
     Count(Vec<u64>),
+    /// Of values of at most 64 bits, of which an i128 holds the sum of any number that there can be.
+    SumWhole(Vec<(u64, i128)>),
     SumExact(Vec<(u64, i256)>),
     SumFloat(Vec<(u64, Double)>),
     Moments(Vec<Moments>),
     /// The greatest number; for `min` numbers are negated by complement.
-    Extreme(Vec<Option<i128>>),
+    Extreme(Vec<Option<i64>>),
+    ExtremeWide(Vec<Option<i128>>),
     ExtremeBytes(Vec<Option<Box<[u8]>>>),
     Distinct(Vec<Occurrences<i128>>),
     DistinctBytes(Vec<Occurrences<Box<[u8]>>>),
@@ -44,20 +35,56 @@ pub(super) enum Partials {
 pub(super) enum Input {
     Rows,
     NotNull(Option<NullBuffer>),
-    Exact(Vec<i128>, Option<NullBuffer>),
-    Float(Vec<f64>, Option<NullBuffer>),
+    Float(ScalarBuffer<f64>, Option<NullBuffer>),
     /// Ordinals; numbers are complemented for `min`.
     Ordinal(Ordinals, Option<NullBuffer>),
 }
 
 impl Input {
-    pub(super) fn is_valid(&self, row: usize) -> bool {
+    fn nulls(&self) -> Option<&NullBuffer> {
         match self {
-            Self::Rows => true,
-            Self::NotNull(nulls)
-            | Self::Exact(_, nulls)
-            | Self::Float(_, nulls)
-            | Self::Ordinal(_, nulls) => nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)),
+            Self::Rows => None,
+            Self::NotNull(nulls) | Self::Float(_, nulls) | Self::Ordinal(_, nulls) => {
+                nulls.as_ref()
+            }
+        }
+    }
+
+    pub(super) fn is_valid(&self, row: usize) -> bool {
+        self.nulls().is_none_or(|nulls| nulls.is_valid(row))
+    }
+}
+
+impl Partials {
+    /// Bytes of all nodes, without those that lie elsewhere.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Count(nodes) => size_of_val(nodes.as_slice()),
+            Self::SumWhole(nodes) => size_of_val(nodes.as_slice()),
+            Self::SumExact(nodes) => size_of_val(nodes.as_slice()),
+            Self::SumFloat(nodes) => size_of_val(nodes.as_slice()),
+            Self::Moments(nodes) => size_of_val(nodes.as_slice()),
+            Self::Extreme(nodes) => size_of_val(nodes.as_slice()),
+            Self::ExtremeWide(nodes) => size_of_val(nodes.as_slice()),
+            Self::ExtremeBytes(nodes) => size_of_val(nodes.as_slice()),
+            Self::Distinct(nodes) => size_of_val(nodes.as_slice()),
+            Self::DistinctBytes(nodes) => size_of_val(nodes.as_slice()),
+        }
+    }
+}
+
+/// Calls `add` with the cell and the row of each that has a value.
+fn each(found: &[Counted], nulls: Option<&NullBuffer>, mut add: impl FnMut(usize, usize)) {
+    match nulls {
+        None => found
+            .iter()
+            .for_each(|counted| add(counted.cell as usize, counted.row as usize)),
+        Some(nulls) => {
+            for counted in found {
+                if nulls.is_valid(counted.row as usize) {
+                    add(counted.cell as usize, counted.row as usize);
+                }
+            }
         }
     }
 }
@@ -83,6 +110,17 @@ impl Aggregate {
         self.input.as_ref().is_some_and(ValueType::is_float)
     }
 
+    fn is_narrow(&self) -> bool {
+        self.input.as_ref().is_some_and(ordinal::is_narrow)
+    }
+
+    /// Whether another aggregate of the same column is finished from the same partials.
+    pub(super) fn has_partials_of(&self, other: &Self) -> bool {
+        use AggregateFunction as F;
+        let is_sum = |function: F| matches!(function, F::Sum | F::Mean);
+        self.function == other.function || (is_sum(self.function) && is_sum(other.function))
+    }
+
     pub(super) fn partials(&self, n_nodes: usize) -> Result<Partials> {
         use AggregateFunction as F;
         Ok(match self.function {
@@ -90,10 +128,12 @@ impl Aggregate {
             F::Sum | F::Mean if self.is_float() => {
                 Partials::SumFloat(vec![(0, Double::default()); n_nodes])
             }
+            F::Sum | F::Mean if self.is_narrow() => Partials::SumWhole(vec![(0, 0); n_nodes]),
             F::Sum | F::Mean => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
             F::Stddev => Partials::Moments(vec![Moments::default(); n_nodes]),
             F::Min | F::Max if self.is_bytes() => Partials::ExtremeBytes(vec![None; n_nodes]),
-            F::Min | F::Max => Partials::Extreme(vec![None; n_nodes]),
+            F::Min | F::Max if self.is_narrow() => Partials::Extreme(vec![None; n_nodes]),
+            F::Min | F::Max => Partials::ExtremeWide(vec![None; n_nodes]),
             F::CountDistinct if self.is_bytes() => {
                 Partials::DistinctBytes(vec![Occurrences::default(); n_nodes])
             }
@@ -121,24 +161,27 @@ impl Aggregate {
                 let floats = arrow_array::cast::AsArray::as_primitive::<
                     arrow_array::types::Float64Type,
                 >(&floats);
-                Input::Float(floats.values().to_vec(), nulls)
+                Input::Float(floats.values().clone(), nulls)
             }
             F::Sum | F::Mean | F::Stddev => match ordinal::ordinals(column, value_type)? {
-                Ordinals::Numbers(numbers) => Input::Exact(numbers, nulls),
                 Ordinals::Bytes(_) => {
                     return Err(defect(format!("{} of {value_type}", self.function)));
                 }
+                numbers => Input::Ordinal(numbers, nulls),
             },
             F::Min | F::CountDistinct | F::Max => {
                 let mut ordinals = ordinal::ordinals(column, value_type)?;
-                if let Ordinals::Numbers(numbers) = &mut ordinals {
-                    for number in numbers {
-                        *number = match self.function {
-                            F::Min => !*number,
-                            F::CountDistinct => ordinal::merge_zeros(*number, value_type),
-                            _ => *number,
-                        };
+                match (&mut ordinals, self.function) {
+                    (Ordinals::Numbers(numbers), F::Min) => {
+                        numbers.iter_mut().for_each(|number| *number = !*number);
                     }
+                    (Ordinals::Wide(numbers), F::Min) => {
+                        numbers.iter_mut().for_each(|number| *number = !*number);
+                    }
+                    (Ordinals::Numbers(numbers), F::CountDistinct) => {
+                        ordinal::merge_zeros(numbers, value_type);
+                    }
+                    _ => {}
                 }
                 Input::Ordinal(ordinals, nulls)
             }
@@ -156,7 +199,12 @@ impl Aggregate {
     ) -> usize {
         match (partials, input) {
             (Partials::Count(counts), _) => counts[node] += 1,
-            (Partials::SumExact(sums), Input::Exact(values, _)) => {
+            (Partials::SumWhole(sums), Input::Ordinal(Ordinals::Numbers(values), _)) => {
+                let (n, sum) = &mut sums[node];
+                *n += 1;
+                *sum += i128::from(values[row]);
+            }
+            (Partials::SumExact(sums), Input::Ordinal(Ordinals::Wide(values), _)) => {
                 let (n, sum) = &mut sums[node];
                 *n += 1;
                 *sum = sum.wrapping_add(i256::from_i128(values[row]));
@@ -164,15 +212,18 @@ impl Aggregate {
             (Partials::SumFloat(sums), Input::Float(values, _)) => {
                 let (n, sum) = &mut sums[node];
                 *n += 1;
-                *sum = sum.add(Double::from_f64(values[row]));
+                *sum = sum.add_f64(values[row]);
             }
             (Partials::Moments(moments), Input::Float(values, _)) => {
                 moments[node].merge(&Moments::of(Double::from_f64(values[row])));
             }
-            (Partials::Moments(moments), Input::Exact(values, _)) => {
-                moments[node].merge(&Moments::of(Double::from_i128(values[row])));
+            (Partials::Moments(moments), Input::Ordinal(values, _)) => {
+                moments[node].merge(&Moments::of(Double::from_i128(values.number(row))));
             }
             (Partials::Extreme(extremes), Input::Ordinal(Ordinals::Numbers(values), _)) => {
+                extremes[node] = extremes[node].max(Some(values[row]));
+            }
+            (Partials::ExtremeWide(extremes), Input::Ordinal(Ordinals::Wide(values), _)) => {
                 extremes[node] = extremes[node].max(Some(values[row]));
             }
             (Partials::ExtremeBytes(extremes), Input::Ordinal(Ordinals::Bytes(column), _)) => {
@@ -184,17 +235,59 @@ impl Aggregate {
                     return value.len().saturating_sub(before);
                 }
             }
-            (Partials::Distinct(sets), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                let is_new = sets[node].insert(values[row], 1).is_none();
-                return if is_new { 40 } else { 0 };
-            }
             (Partials::DistinctBytes(sets), Input::Ordinal(Ordinals::Bytes(column), _)) => {
                 let value = ordinal::bytes(column, row);
                 if sets[node].insert(value.into(), 1).is_none() {
                     return 48 + value.len();
                 }
             }
+            (Partials::Distinct(sets), Input::Ordinal(values, _)) => {
+                let is_new = sets[node].insert(values.number(row), 1).is_none();
+                return if is_new { 40 } else { 0 };
+            }
             _ => {}
+        }
+        0
+    }
+
+    /// Adds rows' values to their cells, nulls left out. Answers how many bytes the cells grew by.
+    pub(super) fn add_all(
+        &self,
+        partials: &mut Partials,
+        found: &[Counted],
+        input: &Input,
+    ) -> usize {
+        let nulls = input.nulls();
+        // The aggregates that are asked for most have loops of their own, in which many rows wait for
+        // memory at a time.
+        match (partials, input) {
+            (Partials::Count(counts), _) => each(found, nulls, |cell, _| counts[cell] += 1),
+            (Partials::SumFloat(sums), Input::Float(values, _)) => {
+                each(found, nulls, |cell, row| {
+                    let (n, sum) = &mut sums[cell];
+                    *n += 1;
+                    *sum = sum.add_f64(values[row]);
+                });
+            }
+            (Partials::SumWhole(sums), Input::Ordinal(Ordinals::Numbers(values), _)) => {
+                each(found, nulls, |cell, row| {
+                    let (n, sum) = &mut sums[cell];
+                    *n += 1;
+                    *sum += i128::from(values[row]);
+                });
+            }
+            (Partials::Extreme(extremes), Input::Ordinal(Ordinals::Numbers(values), _)) => {
+                each(found, nulls, |cell, row| {
+                    extremes[cell] = extremes[cell].max(Some(values[row]));
+                });
+            }
+            (partials, _) => {
+                let mut grown = 0;
+                each(found, nulls, |cell, row| {
+                    grown += self.add(partials, cell, input, row);
+                });
+                return grown;
+            }
         }
         0
     }
@@ -207,36 +300,80 @@ impl Aggregate {
         }
     }
 
-    /// Merges node `from` of `theirs` into node `to` of `ours`.
-    pub(super) fn merge(&self, ours: &mut Partials, to: usize, theirs: &Partials, from: usize) {
+    /// Merges each node of `theirs` into the same one of `ours`.
+    pub(super) fn merge_all(&self, ours: &mut Partials, theirs: &Partials) {
+        fn all<T>(ours: &mut [T], theirs: &[T], merge: impl Fn(&mut T, &T)) {
+            ours.iter_mut()
+                .zip(theirs)
+                .for_each(|(ours, theirs)| merge(ours, theirs));
+        }
         match (ours, theirs) {
-            (Partials::Count(ours), Partials::Count(theirs)) => ours[to] += theirs[from],
-            (Partials::SumExact(ours), Partials::SumExact(theirs)) => {
-                ours[to].0 += theirs[from].0;
-                ours[to].1 = ours[to].1.wrapping_add(theirs[from].1);
+            (Partials::Count(ours), Partials::Count(theirs)) => {
+                all(ours, theirs, |ours, theirs| *ours += theirs);
             }
-            (Partials::SumFloat(ours), Partials::SumFloat(theirs)) => {
-                ours[to].0 += theirs[from].0;
-                ours[to].1 = ours[to].1.add(theirs[from].1);
+            (Partials::SumWhole(ours), Partials::SumWhole(theirs)) => all(ours, theirs, add_whole),
+            (Partials::SumExact(ours), Partials::SumExact(theirs)) => all(ours, theirs, add_exact),
+            (Partials::SumFloat(ours), Partials::SumFloat(theirs)) => all(ours, theirs, add_float),
+            (Partials::Moments(ours), Partials::Moments(theirs)) => {
+                all(ours, theirs, Moments::merge);
             }
-            (Partials::Moments(ours), Partials::Moments(theirs)) => ours[to].merge(&theirs[from]),
             (Partials::Extreme(ours), Partials::Extreme(theirs)) => {
-                ours[to] = ours[to].max(theirs[from]);
+                all(ours, theirs, |ours, theirs| *ours = (*ours).max(*theirs));
+            }
+            (Partials::ExtremeWide(ours), Partials::ExtremeWide(theirs)) => {
+                all(ours, theirs, |ours, theirs| *ours = (*ours).max(*theirs));
             }
             (Partials::ExtremeBytes(ours), Partials::ExtremeBytes(theirs)) => {
-                if let Some(value) = &theirs[from]
-                    && ours[to].as_ref().is_none_or(|held| self.beats(value, held))
-                {
-                    ours[to] = Some(value.clone());
-                }
+                all(ours, theirs, |ours, theirs| self.keep_extreme(ours, theirs));
             }
             (Partials::Distinct(ours), Partials::Distinct(theirs)) => {
-                ours[to].extend(theirs[from].keys().map(|key| (*key, 1)));
+                all(ours, theirs, |ours, theirs| {
+                    ours.extend(theirs.keys().map(|key| (*key, 1)));
+                });
             }
             (Partials::DistinctBytes(ours), Partials::DistinctBytes(theirs)) => {
-                ours[to].extend(theirs[from].keys().map(|key| (key.clone(), 1)));
+                all(ours, theirs, |ours, theirs| {
+                    ours.extend(theirs.keys().map(|key| (key.clone(), 1)));
+                });
             }
             _ => {}
+        }
+    }
+
+    fn keep_extreme(&self, held: &mut Option<Box<[u8]>>, other: &Option<Box<[u8]>>) {
+        if let Some(value) = other
+            && held.as_ref().is_none_or(|held| self.beats(value, held))
+        {
+            *held = Some(value.clone());
+        }
+    }
+
+    /// Merges the cells of each window, whose ranges ascend at both ends. Sets of different values are
+    /// answered as their number.
+    pub(super) fn slide(&self, cells: &Partials, windows: &[Window]) -> Partials {
+        match cells {
+            Partials::Count(cells) => {
+                Partials::Count(slide(cells, windows, |ours, theirs| *ours += theirs))
+            }
+            Partials::SumWhole(cells) => Partials::SumWhole(slide(cells, windows, add_whole)),
+            Partials::SumExact(cells) => Partials::SumExact(slide(cells, windows, add_exact)),
+            Partials::SumFloat(cells) => Partials::SumFloat(slide(cells, windows, add_float)),
+            Partials::Moments(cells) => Partials::Moments(slide(cells, windows, Moments::merge)),
+            Partials::Extreme(cells) => Partials::Extreme(slide(cells, windows, |ours, theirs| {
+                *ours = (*ours).max(*theirs);
+            })),
+            Partials::ExtremeWide(cells) => {
+                Partials::ExtremeWide(slide(cells, windows, |ours, theirs| {
+                    *ours = (*ours).max(*theirs);
+                }))
+            }
+            Partials::ExtremeBytes(cells) => {
+                Partials::ExtremeBytes(slide(cells, windows, |ours, theirs| {
+                    self.keep_extreme(ours, theirs);
+                }))
+            }
+            Partials::Distinct(cells) => Partials::Count(slide_sets(cells, windows)),
+            Partials::DistinctBytes(cells) => Partials::Count(slide_sets(cells, windows)),
         }
     }
 
@@ -244,25 +381,28 @@ impl Aggregate {
     pub(super) fn merge_within(&self, partials: &mut Partials, from: usize, to: usize) {
         match partials {
             Partials::Count(counts) => counts[to] += counts[from],
+            Partials::SumWhole(sums) => {
+                let parent = sums[from];
+                add_whole(&mut sums[to], &parent);
+            }
             Partials::SumExact(sums) => {
-                let (n, sum) = sums[from];
-                sums[to] = (sums[to].0 + n, sums[to].1.wrapping_add(sum));
+                let parent = sums[from];
+                add_exact(&mut sums[to], &parent);
             }
             Partials::SumFloat(sums) => {
-                let (n, sum) = sums[from];
-                sums[to] = (sums[to].0 + n, sums[to].1.add(sum));
+                let parent = sums[from];
+                add_float(&mut sums[to], &parent);
             }
             Partials::Moments(moments) => {
                 let parent = moments[from];
                 moments[to].merge(&parent);
             }
             Partials::Extreme(extremes) => extremes[to] = extremes[to].max(extremes[from]),
+            Partials::ExtremeWide(extremes) => extremes[to] = extremes[to].max(extremes[from]),
             Partials::ExtremeBytes(extremes) => {
                 let (head, tail) = extremes.split_at_mut(to);
-                if let (Some(value), Some(held)) = (&head[from], tail.first_mut())
-                    && held.as_ref().is_none_or(|held| self.beats(value, held))
-                {
-                    *held = Some(value.clone());
+                if let Some(held) = tail.first_mut() {
+                    self.keep_extreme(held, &head[from]);
                 }
             }
             // Sets are not pushed down but counted on a walk.
@@ -285,13 +425,30 @@ impl Aggregate {
                     .map(|&node| Some(counts[node] as i64))
                     .collect::<Int64Array>(),
             ),
+            Partials::SumWhole(sums) if self.function == F::Mean => Arc::new(
+                nodes
+                    .iter()
+                    .map(|&node| self.mean(sums[node].0, Double::from_i128(sums[node].1)))
+                    .collect::<Float64Array>(),
+            ),
+            Partials::SumWhole(sums) => {
+                return self.finish_sums(
+                    nodes.iter().map(|&node| (sums[node].0, Some(sums[node].1))),
+                    what,
+                );
+            }
             Partials::SumExact(sums) if self.function == F::Mean => Arc::new(
                 nodes
                     .iter()
                     .map(|&node| self.mean(sums[node].0, Double::from_i256(sums[node].1)))
                     .collect::<Float64Array>(),
             ),
-            Partials::SumExact(sums) => return self.finish_sums(sums, nodes, what),
+            Partials::SumExact(sums) => {
+                let sums = nodes
+                    .iter()
+                    .map(|&node| (sums[node].0, sums[node].1.to_i128()));
+                return self.finish_sums(sums, what);
+            }
             Partials::SumFloat(sums) if self.function == F::Mean => Arc::new(
                 nodes
                     .iter()
@@ -311,16 +468,12 @@ impl Aggregate {
                     .collect::<Float64Array>(),
             ),
             Partials::Extreme(extremes) => {
-                let numbers = nodes.iter().map(|&node| {
-                    extremes[node].map(|number| {
-                        if self.function == F::Min {
-                            !number
-                        } else {
-                            number
-                        }
-                    })
-                });
-                return ordinal::from_numbers(numbers, &self.output);
+                let numbers = nodes.iter().map(|&node| extremes[node].map(i128::from));
+                return ordinal::from_numbers(self.as_they_were(numbers), &self.output);
+            }
+            Partials::ExtremeWide(extremes) => {
+                let numbers = nodes.iter().map(|&node| extremes[node]);
+                return ordinal::from_numbers(self.as_they_were(numbers), &self.output);
             }
             Partials::ExtremeBytes(extremes) => {
                 let values = nodes.iter().map(|&node| extremes[node].as_deref());
@@ -350,7 +503,21 @@ impl Aggregate {
         Some(sum.div(self.unit()).div(n).to_f64())
     }
 
-    fn finish_sums(&self, sums: &[(u64, i256)], nodes: &[usize], what: &str) -> Result<ArrayRef> {
+    /// Numbers whose complements were compared for `min`.
+    fn as_they_were(
+        &self,
+        numbers: impl Iterator<Item = Option<i128>>,
+    ) -> impl Iterator<Item = Option<i128>> {
+        let is_min = self.function == AggregateFunction::Min;
+        numbers.map(move |number| number.map(|number| if is_min { !number } else { number }))
+    }
+
+    /// `sums` are pairs of the number of values and their sum, `None` beyond 128 bits.
+    fn finish_sums(
+        &self,
+        sums: impl Iterator<Item = (u64, Option<i128>)>,
+        what: &str,
+    ) -> Result<ArrayRef> {
         let limit = match self.output {
             ValueType::Int64 => i128::from(i64::MAX),
             _ => 10_i128.pow(38) - 1,
@@ -360,14 +527,12 @@ impl Aggregate {
         } else {
             -limit
         };
-        let numbers: Vec<Option<i128>> = nodes
-            .iter()
-            .map(|&node| {
-                let (n, sum) = sums[node];
+        let numbers: Vec<Option<i128>> = sums
+            .map(|(n, sum)| {
                 if n == 0 {
                     return Ok(None);
                 }
-                match sum.to_i128() {
+                match sum {
                     Some(sum) if (least..=limit).contains(&sum) => Ok(Some(sum)),
                     _ => Err(Error::new(
                         &codes::SUM_OVERFLOW,
@@ -381,87 +546,14 @@ impl Aggregate {
     }
 }
 
-impl Moments {
-    fn of(value: Double) -> Self {
-        let float = value.to_f64();
-        if float.is_finite() {
-            Self {
-                n: 1,
-                mean: value,
-                ..Self::default()
-            }
-        } else {
-            Self {
-                n_special: 1,
-                ..Self::default()
-            }
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.n_special += other.n_special;
-        if other.n == 0 {
-            return;
-        }
-        if self.n == 0 {
-            (self.n, self.mean, self.squares) = (other.n, other.mean, other.squares);
-            return;
-        }
-        let (ours, theirs) = (
-            Double::from_i128(self.n.into()),
-            Double::from_i128(other.n.into()),
-        );
-        let all = ours.add(theirs);
-        let delta = other.mean.sub(self.mean);
-        self.mean = self.mean.add(delta.mul(theirs).div(all));
-        let spread = delta.mul(delta).mul(ours).mul(theirs).div(all);
-        self.squares = self.squares.add(other.squares).add(spread);
-        self.n += other.n;
-    }
-
-    /// The sample's standard deviation of values that are whole numbers of `1 / unit`.
-    fn deviation(&self, unit: Double) -> Option<f64> {
-        if self.n + self.n_special < 2 {
-            return None;
-        }
-        if self.n_special > 0 {
-            return Some(f64::NAN);
-        }
-        let variance = self.squares.div(Double::from_i128(i128::from(self.n) - 1));
-        Some(variance.div(unit).div(unit).to_f64().max(0.0).sqrt())
-    }
+fn add_whole(ours: &mut (u64, i128), theirs: &(u64, i128)) {
+    *ours = (ours.0 + theirs.0, ours.1 + theirs.1);
 }
 
-/// Counts the different values of sets that come and go.
-#[derive(Debug, Default)]
-pub(super) struct Distinct<K> {
-    present: Occurrences<K>,
+fn add_exact(ours: &mut (u64, i256), theirs: &(u64, i256)) {
+    *ours = (ours.0 + theirs.0, ours.1.wrapping_add(theirs.1));
 }
 
-impl<K: std::hash::Hash + Eq + Clone> Distinct<K> {
-    pub(super) fn enter(&mut self, set: &Occurrences<K>) {
-        for value in set.keys() {
-            match self.present.entry(value.clone()) {
-                Entry::Occupied(mut occupied) => *occupied.get_mut() += 1,
-                Entry::Vacant(vacant) => {
-                    vacant.insert(1);
-                }
-            }
-        }
-    }
-
-    pub(super) fn leave(&mut self, set: &Occurrences<K>) {
-        for value in set.keys() {
-            if let Entry::Occupied(mut occupied) = self.present.entry(value.clone()) {
-                *occupied.get_mut() -= 1;
-                if *occupied.get() == 0 {
-                    occupied.remove();
-                }
-            }
-        }
-    }
-
-    pub(super) fn len(&self) -> i64 {
-        self.present.len() as i64
-    }
+fn add_float(ours: &mut (u64, Double), theirs: &(u64, Double)) {
+    *ours = (ours.0 + theirs.0, ours.1.add(theirs.1));
 }

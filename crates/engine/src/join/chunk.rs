@@ -6,22 +6,27 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
-use provender_core::provider::{OfflineStore, Resources};
+use provender_core::provider::{OfflineStore, Resources, WantedKeys};
 use provender_core::request::{ColumnRange, FeatureColumn, KeyColumn, TimedSource, ViewJoin};
-use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_core::{BatchStream, Context, Error, Result, ValueType, codes};
 
 use super::answer_schema;
 use super::feed::AnswerColumns;
+use super::few::FewValues;
 use crate::cast::cast_value;
 use crate::error;
 use crate::source::{Feed, column, columns_of};
 use crate::spine::{NO_SLOT, SpineIndex, TIME};
-use crate::values::{NOWHERE, Place};
+use crate::values::{NOWHERE, Picked, Place, Values};
 
-/// Bytes that a slot's bookkeeping takes, per view and thread.
-const SLOT_BYTES: u64 = 64;
+/// Bytes that a row takes in the index, but for its key, and on the way to the answer.
+const INDEX_BYTES: u64 = 72;
+/// Bytes that a slot takes of what is held of a source's rows, per thread, and where its values lie.
+const SLOT_BYTES: u64 = 48;
+/// Bytes that a cell of windows takes, per aggregation and thread; each slot has about two.
+const CELL_BYTES: u64 = 64;
 /// What a value of unknown width is taken to need.
-const VALUE_BYTES: u64 = 24;
+const LONG_BYTES: u64 = 24;
 
 /// Views of one store that share their spine columns.
 #[derive(Clone, Debug)]
@@ -58,18 +63,28 @@ impl Group {
     /// How many spine rows fit the memory limit, by estimate.
     pub(crate) fn rows_per_chunk(&self) -> u64 {
         let threads = self.resources.n_threads.max(1) as u64;
-        let per_row: u64 = self
-            .views
-            .iter()
-            .map(|view| {
-                let features = SLOT_BYTES * threads + 2 * VALUE_BYTES * view.features.len() as u64;
-                let aggregations = 2 * SLOT_BYTES * threads * view.aggregations.len() as u64;
-                features + aggregations
-            })
-            .sum::<u64>()
-            + 48
-            + VALUE_BYTES * self.keys.len() as u64;
-        (self.memory_limit / per_row.max(1)).clamp(1, u64::from(u32::MAX) / 4)
+        // Views of one source share what is held of its rows, but for their features.
+        let mut sources: Vec<&TimedSource> = Vec::new();
+        for view in self.views.iter().filter(|view| !view.features.is_empty()) {
+            if !sources.contains(&&view.source) {
+                sources.push(&view.source);
+            }
+        }
+        let features = self.views.iter().flat_map(|view| &view.features);
+        let values: u64 = features
+            .map(|feature| 2 * value_bytes(&feature.value_type))
+            .sum();
+        let aggregations = self.views.iter().map(|view| view.aggregations.len() as u64);
+        let n_aggregations: u64 = aggregations.sum();
+        let per_row = INDEX_BYTES
+            + LONG_BYTES * self.keys.len() as u64
+            + SLOT_BYTES * threads * sources.len() as u64
+            + 2 * CELL_BYTES * threads * n_aggregations
+            + values;
+        // Slots, and the cells of windows, of which there may be one more than aggregations for each
+        // slot, are numbered in 32 bits.
+        let most = u64::from(u32::MAX) / 4 / (1 + n_aggregations);
+        (self.memory_limit / per_row).clamp(1, most)
     }
 
     /// What the group reads, given its spine (for pruning by time).
@@ -80,14 +95,23 @@ impl Group {
         by_number: bool,
     ) -> Result<Vec<GroupFeed>> {
         let mut range: Option<(i64, i64)> = None;
+        let mut few: Vec<FewValues> = self.keys.iter().map(|_| FewValues::default()).collect();
         while let Some(batch) = spine.batches.next().await {
-            let times = column(&batch?, TIME)?;
+            let batch = batch?;
+            for (key, few) in self.keys.iter().zip(&mut few) {
+                few.push(&column(&batch, &key.spine)?)?;
+            }
+            let times = column(&batch, TIME)?;
             let times = provender_core::time::to_instants(&times)?;
             for time in times.iter().flatten() {
                 range =
                     Some(range.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
             }
         }
+        let few: Vec<Option<ArrayRef>> = few
+            .into_iter()
+            .map(FewValues::finish)
+            .collect::<Result<_>>()?;
         let mut feeds: Vec<GroupFeed> = Vec::new();
         for (number, view) in self.views.iter().enumerate() {
             let known = feeds.iter_mut().find(|feed| {
@@ -134,7 +158,14 @@ impl Group {
             };
             feed.feed = Feed::new(&self.store, &feed.source, columns, vec![event]);
             if by_number {
-                feed.feed = feed.feed.clone().by_number(&self.cx).await?;
+                let keys = feed.keys.iter().zip(&few).filter_map(|(key, values)| {
+                    Some(WantedKeys {
+                        column: key.column.clone(),
+                        values: values.clone()?,
+                    })
+                });
+                let keys = keys.collect();
+                feed.feed = feed.feed.clone().by_number(&self.cx, keys).await?;
             }
         }
         Ok(feeds)
@@ -170,6 +201,15 @@ impl Group {
     }
 }
 
+/// Bytes that a value takes, as far as its type tells.
+fn value_bytes(value_type: &ValueType) -> u64 {
+    match value_type.to_arrow().primitive_width() {
+        Some(width) => width as u64 + 1,
+        None if *value_type == ValueType::Bool => 1,
+        None => LONG_BYTES,
+    }
+}
+
 /// How far before a spine's time a view looks; `None` is without limit.
 pub(super) fn reach(view: &ViewJoin) -> Option<i64> {
     if view.aggregations.is_empty() {
@@ -183,6 +223,9 @@ pub(super) fn reach(view: &ViewJoin) -> Option<i64> {
     }
 }
 
+/// What was picked last, and by what.
+type PickedBefore<'a> = (&'a Arc<Values>, &'a Arc<Vec<Place>>, Picked<'a>);
+
 impl ChunkAnswer {
     pub(crate) fn n_rows(&self) -> usize {
         self.index.n_rows()
@@ -193,6 +236,8 @@ impl ChunkAnswer {
         let n_rows = n_rows.min(self.n_rows() - start);
         let slots = &self.index.row_slots()[start..start + n_rows];
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        // Views of one source that have the same winners are picked from at once.
+        let mut last: Option<PickedBefore<'_>> = None;
         for columns in &self.columns {
             match columns {
                 AnswerColumns::Ready(array) => arrays.push(array.slice(start, n_rows)),
@@ -202,11 +247,19 @@ impl ChunkAnswer {
                     features,
                     view,
                 } => {
-                    let picked = values.pick(&row_places(slots, places));
+                    let picked = match last.take() {
+                        Some((of, at, picked))
+                            if Arc::ptr_eq(of, values) && Arc::ptr_eq(at, places) =>
+                        {
+                            picked
+                        }
+                        _ => values.pick(&row_places(slots, places)),
+                    };
                     for feature in features {
                         let value = picked.column(&feature.column)?;
                         arrays.push(self.cast(&value, feature, *view, start)?);
                     }
+                    last = Some((values, places, picked));
                 }
             }
         }

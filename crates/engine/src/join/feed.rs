@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
 use provender_core::model::AggregateFunction;
@@ -14,7 +14,8 @@ use provender_core::{BatchStream, Context, Error, Result, codes};
 use tokio::task::JoinSet;
 
 use super::chunk::{Group, GroupFeed, reach};
-use crate::accumulate::WindowTree;
+use super::wanted::WantedRows;
+use crate::accumulate::{WindowCells, WindowPlan, WindowTree, window_aggregations};
 use crate::error;
 use crate::matches::Matches;
 use crate::source::{
@@ -29,7 +30,7 @@ pub(super) enum AnswerColumns {
     /// Features of winning rows: the place of each slot's winner among the values.
     Winners {
         values: Arc<Values>,
-        places: Vec<Place>,
+        places: Arc<Vec<Place>>,
         features: Vec<FeatureColumn>,
         view: usize,
     },
@@ -53,8 +54,10 @@ struct FeedState {
     features: Option<Winners>,
     /// `last` is a point-in-time join of its own over the rows that are not null.
     lasts: Vec<Last>,
-    /// The other windows, in the order of the views and of their aggregations.
+    /// The other windows, where more than event times decides what counts.
     trees: Vec<WindowTree>,
+    /// Where event times alone do, by what each worker counted.
+    cells: Vec<WindowCells>,
 }
 
 #[derive(Debug)]
@@ -95,8 +98,14 @@ impl Group {
                 "a scan answered no stream",
             ));
         };
+        let windows = if self.as_known {
+            None
+        } else {
+            WindowPlan::new(&views, &schema, index)?.map(Arc::new)
+        };
         let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
-        let budget = (self.memory_limit / n_workers as u64).saturating_sub(index.memory() as u64);
+        let shared = index.memory() + windows.as_ref().map_or(0, |windows| windows.memory());
+        let budget = (self.memory_limit / n_workers as u64).saturating_sub(shared as u64);
         let mut workers = JoinSet::new();
         for (number, share) in shares(streams, n_workers, access.is_some())
             .into_iter()
@@ -108,6 +117,7 @@ impl Group {
                 schema: schema.clone(),
                 views: views.clone(),
                 index: index.clone(),
+                windows: windows.clone(),
                 as_known: self.as_known,
                 is_numbered: access.is_some(),
                 budget,
@@ -125,10 +135,47 @@ impl Group {
             ours.merge(theirs);
             ours
         });
-        let Some(state) = merged else {
+        let Some(mut state) = merged else {
             return Err(error::defect("no worker read the source"));
         };
-        self.finish(feed, &views, state, index, access).await
+        let windows = match windows {
+            Some(plan) => self.slide_windows(plan, &mut state, index).await?,
+            None => {
+                let trees = std::mem::take(&mut state.trees).into_iter();
+                trees
+                    .map(|tree| tree.finish(index))
+                    .collect::<Result<_>>()?
+            }
+        };
+        self.finish(feed, &views, state, windows, index, access)
+            .await
+    }
+
+    /// The values of all windows but `last`, in the order of the views and of their aggregations.
+    async fn slide_windows(
+        &self,
+        plan: Arc<WindowPlan>,
+        state: &mut FeedState,
+        index: &Arc<SpineIndex>,
+    ) -> Result<Vec<ArrayRef>> {
+        let cells = std::mem::take(&mut state.cells).into_iter();
+        let mut workers: Vec<_> = cells.map(|cells| cells.into_parts().into_iter()).collect();
+        let parts: Vec<_> = (0..plan.n_parts())
+            .map(|part| {
+                let counted = workers.iter_mut().filter_map(Iterator::next).collect();
+                let (plan, index) = (plan.clone(), index.clone());
+                async move {
+                    let work = async move { plan.finish(part, counted, &index) };
+                    Spawned(tokio::spawn(work)).ended().await
+                }
+            })
+            .collect();
+        let mut answers: Vec<(usize, ArrayRef)> = futures::stream::iter(parts)
+            .buffered(self.resources.n_threads.max(1))
+            .try_concat()
+            .await?;
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        Ok(answers.into_iter().map(|(_, values)| values).collect())
     }
 
     /// The source with the columns alone that these views need of it. Windows do not choose between
@@ -154,6 +201,7 @@ impl Group {
         feed: &GroupFeed,
         views: &[ViewJoin],
         state: FeedState,
+        windows: Vec<ArrayRef>,
         index: &Arc<SpineIndex>,
         access: Option<&Arc<dyn RowAccess>>,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
@@ -163,9 +211,16 @@ impl Group {
             let wanted: Vec<usize> = (0..views.len())
                 .filter(|&number| !views[number].features.is_empty())
                 .collect();
-            let sources: Vec<Vec<u32>> = wanted
+            // Views with one ttl have the same winners.
+            let mut ttls: Vec<Option<i64>> = Vec::new();
+            for &number in &wanted {
+                if !ttls.contains(&views[number].ttl_us) {
+                    ttls.push(views[number].ttl_us);
+                }
+            }
+            let sources: Vec<Vec<u32>> = ttls
                 .iter()
-                .map(|&number| winners.carry(index, views[number].ttl_us))
+                .map(|&ttl_us| winners.carry(index, ttl_us))
                 .collect();
             let (values, own) = match access {
                 Some(access) => {
@@ -175,11 +230,20 @@ impl Group {
                 None => winners.into_values(),
             };
             let values = Arc::new(values);
-            for (number, sources) in wanted.into_iter().zip(sources) {
+            let places: Vec<Arc<Vec<Place>>> = sources
+                .into_iter()
+                .map(|sources| Arc::new(places_of(&sources, &own)))
+                .collect();
+            for number in wanted {
+                let view = &views[number];
+                let ttl = ttls.iter().position(|&ttl_us| ttl_us == view.ttl_us);
+                let Some(places) = ttl.and_then(|ttl| places.get(ttl)) else {
+                    return Err(error::defect("a view's ttl was left out"));
+                };
                 answers[number].1.push(AnswerColumns::Winners {
                     values: values.clone(),
-                    places: places_of(&sources, &own),
-                    features: views[number].features.clone(),
+                    places: places.clone(),
+                    features: view.features.clone(),
                     view: feed.views[number],
                 });
             }
@@ -196,7 +260,7 @@ impl Group {
         for (_, _, _, sources) in &mut lasts {
             sources.reverse();
         }
-        let mut trees = state.trees.into_iter();
+        let mut windows = windows.into_iter();
         for (number, view) in views.iter().enumerate() {
             for request in &view.aggregations {
                 let last = match (&request.column, request.function) {
@@ -208,7 +272,7 @@ impl Group {
                 let column = match last {
                     Some((column, values, own, sources)) => AnswerColumns::Winners {
                         values: values.clone(),
-                        places: places_of(&sources.pop().unwrap_or_default(), own),
+                        places: Arc::new(places_of(&sources.pop().unwrap_or_default(), own)),
                         features: vec![FeatureColumn {
                             column: column.clone(),
                             output: request.output.clone(),
@@ -217,8 +281,8 @@ impl Group {
                         }],
                         view: feed.views[number],
                     },
-                    None => match trees.next() {
-                        Some(tree) => AnswerColumns::Ready(tree.finish(index)?),
+                    None => match windows.next() {
+                        Some(values) => AnswerColumns::Ready(values),
                         None => return Err(error::defect("a window was not computed")),
                     },
                 };
@@ -244,25 +308,21 @@ impl Group {
                 is_used[slot as usize] = true;
             }
         }
-        let mut used: Vec<(u64, u32)> = (0..n_slots as u32)
-            .filter(|&slot| is_used[slot as usize])
-            .map(|slot| (winners.number(slot), slot))
-            .collect();
+        let used = WantedRows::new(
+            (0..n_slots as u32)
+                .filter(|&slot| is_used[slot as usize])
+                .map(|slot| (winners.number(slot), slot)),
+        );
         drop((winners, is_used));
-        used.sort_unstable();
         let types: Vec<DataType> = columns
             .iter()
             .map(|name| column_type(access.schema(), name))
             .collect::<Result<_>>()?;
-        let n_rows = used.len();
-        let batches = if used.is_empty() {
+        let n_rows = used.numbers.len();
+        let batches = if n_rows == 0 {
             Vec::new()
         } else {
-            let numbers: UInt64Array = used
-                .iter()
-                .map(|&(number, _)| number)
-                .collect::<Vec<_>>()
-                .into();
+            let numbers = used.numbers.clone();
             let streams = access.fetch(&self.cx, &columns, numbers).await?;
             self.collect(streams).await?
         };
@@ -275,8 +335,8 @@ impl Group {
         }
         let (values, places) = Values::of_rows(columns, types, batches)?;
         let mut own = vec![NOWHERE; n_slots];
-        for ((_, slot), place) in used.into_iter().zip(places) {
-            own[slot as usize] = place;
+        for (slot, row) in used.rows {
+            own[slot as usize] = places[row as usize];
         }
         Ok((values, own))
     }
@@ -385,6 +445,7 @@ struct Worker {
     schema: SchemaRef,
     views: Arc<[ViewJoin]>,
     index: Arc<SpineIndex>,
+    windows: Option<Arc<WindowPlan>>,
     as_known: bool,
     is_numbered: bool,
     budget: u64,
@@ -393,6 +454,10 @@ struct Worker {
 impl Worker {
     async fn run(self, share: Share) -> Result<FeedState> {
         let mut state = FeedState::new(&self.views, &self.schema, &self.index, self.is_numbered)?;
+        match &self.windows {
+            Some(plan) => state.cells.push(plan.cells()?),
+            None => state.plant(&self.views, &self.schema, &self.index)?,
+        }
         let mut matches = Matches::default();
         match share {
             Share::Own(streams) => {
@@ -437,8 +502,14 @@ impl Worker {
             .map(reach)
             .reduce(|a, b| Some(a?.max(b?)))
             .flatten();
-        matches.find(&self.index, &rows, self.as_known, reach_us);
-        state.consume(&self.index, matches, &rows, batch)?;
+        matches.look_up(&self.index, &rows);
+        if state.chooses() {
+            matches.find(&self.index, &rows, self.as_known, reach_us);
+            state.consume(&self.index, matches, &rows, batch)?;
+        }
+        if let (Some(plan), Some(cells)) = (&self.windows, state.cells.first_mut()) {
+            plan.count(cells, &self.index, &matches.numbers, &rows, batch)?;
+        }
         if state.memory() as u64 > self.budget && self.index.n_slots() > 0 {
             return Err(over_limit(&self.views));
         }
@@ -484,27 +555,35 @@ impl FeedState {
             Some(copied(columns)?)
         };
         let mut lasts: Vec<Last> = Vec::new();
-        let mut trees = Vec::new();
-        for view in views {
-            for request in &view.aggregations {
-                match (&request.column, request.function) {
-                    (Some(column), AggregateFunction::Last) => {
-                        if !lasts.iter().any(|last| last.column == *column) {
-                            lasts.push(Last {
-                                column: column.clone(),
-                                winners: copied(vec![column.clone()])?,
-                            });
-                        }
-                    }
-                    _ => trees.push(WindowTree::new(&view.name, request, schema, index)?),
-                }
+        for request in views.iter().flat_map(|view| &view.aggregations) {
+            if let (Some(column), AggregateFunction::Last) = (&request.column, request.function)
+                && !lasts.iter().any(|last| last.column == *column)
+            {
+                lasts.push(Last {
+                    column: column.clone(),
+                    winners: copied(vec![column.clone()])?,
+                });
             }
         }
         Ok(Self {
             features,
             lasts,
-            trees,
+            trees: Vec::new(),
+            cells: Vec::new(),
         })
+    }
+
+    /// Computes windows in trees.
+    fn plant(&mut self, views: &[ViewJoin], schema: &SchemaRef, index: &SpineIndex) -> Result<()> {
+        let trees = window_aggregations(views)
+            .map(|(view, request)| WindowTree::new(view, request, schema, index));
+        self.trees = trees.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Whether it matters for which slots rows count.
+    fn chooses(&self) -> bool {
+        self.features.is_some() || !self.lasts.is_empty() || !self.trees.is_empty()
     }
 
     fn consume(
@@ -532,7 +611,8 @@ impl FeedState {
         let features = self.features.as_ref().map_or(0, Winners::memory);
         let lasts: usize = self.lasts.iter().map(|last| last.winners.memory()).sum();
         let trees: usize = self.trees.iter().map(WindowTree::memory).sum();
-        features + lasts + trees
+        let cells: usize = self.cells.iter().map(WindowCells::memory).sum();
+        features + lasts + trees + cells
     }
 
     fn merge(&mut self, other: Self) {
@@ -545,5 +625,6 @@ impl FeedState {
         for (ours, theirs) in self.trees.iter_mut().zip(other.trees) {
             ours.merge(&theirs);
         }
+        self.cells.extend(other.cells);
     }
 }

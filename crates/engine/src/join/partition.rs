@@ -22,8 +22,11 @@ use crate::spine::ROW;
 
 /// More partitions than this would mean more open files and smaller writes than they are worth.
 const MAX_PARTITIONS: u64 = 64;
-/// Rows of an answer's batch on disk: one of each partition is in memory while answers are merged.
-const MERGE_ROWS: usize = 1_024;
+/// Rows of an answer's batch on disk, at most and at least: one of each partition is in memory while
+/// answers are merged.
+const MERGE_ROWS: (u64, u64) = (1_024, 64);
+/// What a value of an answer takes at least.
+const VALUE_BYTES: u64 = 16;
 
 /// The features of a group, row by row of the spine.
 pub(super) fn answer(group: Group, spine: Spilled) -> BatchStream {
@@ -50,7 +53,7 @@ pub(super) fn answer(group: Group, spine: Spilled) -> BatchStream {
             }
             let mut answers = Vec::with_capacity(n);
             for (spine, feeds) in spines.into_iter().zip(parts) {
-                answers.push(answer_part(&group, &feeds, spine, per_chunk).await?);
+                answers.push(answer_part(&group, &feeds, spine, per_chunk, n as u64).await?);
             }
             let mut merged = merge_by_row(schema, answers);
             while let Some(batch) = merged.batches.next().await {
@@ -125,8 +128,13 @@ async fn answer_part(
     feeds: &[GroupFeed],
     spine: Spilled,
     per_chunk: u64,
+    n_partitions: u64,
 ) -> Result<Spilled> {
     let schema = with_row_numbers(&answer_schema(&group.views));
+    let row_bytes = VALUE_BYTES * schema.fields().len() as u64;
+    let (most, least) = MERGE_ROWS;
+    let merge_rows = group.resources.memory_limit_bytes / 4 / (n_partitions * row_bytes);
+    let merge_rows = merge_rows.clamp(least, most) as usize;
     let mut buffer = SpillBuffer::with_memory(&group.resources, schema.clone(), 0);
     let mut spine_chunks = chunks(spine.stream(), per_chunk);
     while let Some(rows) = spine_chunks.next().await {
@@ -136,8 +144,8 @@ async fn answer_part(
         let mut answers = chunk_answers(group, feeds, rows);
         while let Some(answer) = answers.next().await {
             let answer = answer?;
-            for start in (0..answer.n_rows()).step_by(MERGE_ROWS) {
-                let batch = answer.batch(start, MERGE_ROWS)?;
+            for start in (0..answer.n_rows()).step_by(merge_rows) {
+                let batch = answer.batch(start, merge_rows)?;
                 let part: Int64Array = numbers.slice(done, batch.num_rows());
                 done += batch.num_rows();
                 let mut columns: Vec<ArrayRef> = vec![Arc::new(part)];

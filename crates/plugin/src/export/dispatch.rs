@@ -47,7 +47,7 @@ fn open(exported: &'static Exported, taken: &Taken) -> Result<Begun> {
     let factory = exported
         .factories
         .iter()
-        .find(|factory| factory.scheme == config.scheme)
+        .find(|factory| factory.scheme() == config.scheme)
         .cloned()
         .ok_or_else(|| {
             Error::new(
@@ -57,16 +57,9 @@ fn open(exported: &'static Exported, taken: &Taken) -> Result<Begun> {
         })?;
     let context = cx.clone();
     let work = async move {
-        let missing = || {
-            Error::new(
-                &codes::UNKNOWN_PROVIDER,
-                format!("type {:?} is not a {role:?} in this plug-in", config.scheme),
-            )
-        };
         let opened = match role {
             Role::OfflineStore => {
-                let open = factory.offline.ok_or_else(missing)?;
-                let store = open(cx, config).await?;
+                let store = factory.open_offline(&cx, config).await?;
                 Opened {
                     info: store.info(),
                     offline: Some(store.capabilities()),
@@ -75,8 +68,7 @@ fn open(exported: &'static Exported, taken: &Taken) -> Result<Begun> {
                 }
             }
             Role::OnlineStore => {
-                let open = factory.online.ok_or_else(missing)?;
-                let store = open(cx, config).await?;
+                let store = factory.open_online(&cx, config).await?;
                 Opened {
                     info: store.info(),
                     offline: None,
@@ -85,8 +77,7 @@ fn open(exported: &'static Exported, taken: &Taken) -> Result<Begun> {
                 }
             }
             Role::Registry => {
-                let open = factory.registry.ok_or_else(missing)?;
-                let registry = open(cx, config).await?;
+                let registry = factory.open_registry(&cx, config).await?;
                 Opened {
                     info: registry.info(),
                     offline: None,

@@ -10,6 +10,7 @@ mod dispatch;
 mod offline;
 mod online;
 mod registry;
+mod spawn;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -27,6 +28,7 @@ use provender_core::provider::{Factory, OfflineStore, OnlineReader, OnlineStore,
 use provender_core::{Context, Error, codes};
 
 use self::completion::{Completion, Reply};
+pub use self::spawn::ThreadPerCall;
 use crate::abi::{self, Answer, Bytes, Call, Plugin};
 use crate::control::{Manifest, ManifestProvider, Role};
 use crate::fence::panicked;
@@ -111,15 +113,15 @@ pub fn plugin(exports: Exports) -> Plugin {
 
 fn declared(factory: &Factory) -> ManifestProvider {
     let roles = [
-        factory.offline.is_some().then_some(Role::OfflineStore),
-        factory.online.is_some().then_some(Role::OnlineStore),
-        factory.registry.is_some().then_some(Role::Registry),
+        factory.is_offline().then_some(Role::OfflineStore),
+        factory.is_online().then_some(Role::OnlineStore),
+        factory.is_registry().then_some(Role::Registry),
     ];
     ManifestProvider {
-        scheme: factory.scheme.to_owned(),
-        description: factory.description.to_owned(),
+        scheme: factory.scheme().to_owned(),
+        description: factory.description().to_owned(),
         roles: roles.into_iter().flatten().collect(),
-        options_schema: (factory.options_schema)(),
+        options_schema: factory.options_schema(),
     }
 }
 

@@ -7,7 +7,8 @@ use arrow_schema::SchemaRef;
 use futures::{FutureExt, StreamExt};
 use provender_core::provider::OfflineStore;
 use provender_core::request::{
-    LatestPerKey, OfflineRequest, OfflineWrite, Scan, SourceRef, Spine, SpineRows, WindowsAt,
+    LatestPerKey, Maintenance, OfflineRequest, OfflineWrite, Scan, SourceRef, Spine, SpineRows,
+    WindowsAt,
 };
 use provender_core::{BatchStream, Error, Result, codes};
 
@@ -110,6 +111,12 @@ pub(super) fn begin(
             let (cx, source): (_, SourceRef) = arguments(&taken)?;
             let context = cx.clone();
             let work = async move { answer(&store.pin(&cx, &source).await?) };
+            (context, work.boxed())
+        }
+        method::OFFLINE_MAINTAIN => {
+            let (cx, work): (_, Maintenance) = arguments(&taken)?;
+            let context = cx.clone();
+            let work = async move { answer(&store.maintain(&cx, work).await?) };
             (context, work.boxed())
         }
         other => return Err(unknown(other)),

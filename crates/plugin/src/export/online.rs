@@ -13,7 +13,9 @@ use super::offline::whole;
 use super::{Exported, Instance, Reader, Taken, answer};
 use crate::abi::method;
 use crate::columns::{broken, export_batch, export_schema, import_batch};
-use crate::control::{LayoutControl, Prepared, ViewControl, write};
+use crate::control::{
+    CheckpointControl, HoldsControl, LayoutControl, Prepared, ViewControl, write,
+};
 use crate::reads::{keys_schema, rows_schema, rows_to_batch};
 
 /// Begins a call to an online store.
@@ -85,6 +87,24 @@ pub(super) fn begin(
             let work = async move {
                 store.drop_view(&cx, &control.view).await?;
                 answer(&serde_json::json!({}))
+            };
+            (context, work.boxed())
+        }
+        method::ONLINE_CHECKPOINT => {
+            let (cx, control): (_, CheckpointControl) = arguments(&taken)?;
+            let context = cx.clone();
+            let work = async move {
+                let made = store.checkpoint(&cx, &control.view, control.since).await?;
+                answer(&made)
+            };
+            (context, work.boxed())
+        }
+        method::ONLINE_HOLDS => {
+            let (cx, control): (_, HoldsControl) = arguments(&taken)?;
+            let context = cx.clone();
+            let work = async move {
+                let holds = store.holds(&cx, &control.view, control.checkpoint).await?;
+                answer(&holds)
             };
             (context, work.boxed())
         }

@@ -3,7 +3,9 @@
 //!
 //! A completion names its call by number. One for a call that is over, because it was completed
 //! before or because nobody waits any more, finds nothing, is counted, and what it brought is
-//! released. So a library can complete twice, late or never without harm to others.
+//! released. So a library can complete twice, late or never without harm to others. One that does not
+//! return from its functions holds up threads of its own, and at most one that others could use: a
+//! runtime that loads libraries has one thread more than it needs.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -11,10 +13,10 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
@@ -23,6 +25,7 @@ use provender_core::{Context, Error, Result, codes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::threads::{Threads, busy};
 use crate::abi::{Answer, Bytes, Call, Plugin, status};
 use crate::columns::broken;
 use crate::control::{Caller, Control, Manifest, error_from_json, parse, write};
@@ -37,7 +40,23 @@ pub struct Loaded {
     open: Mutex<HashMap<u64, Arc<Slot>>>,
     poisoned: AtomicBool,
     misused: AtomicU64,
+    /// Whether a call was longer inside of the library than one that returns at once is.
+    slow: AtomicBool,
+    /// Streams of the library that are read.
+    streams: AtomicUsize,
+    threads: Threads,
 }
+
+/// Whether a call is inside of a library on one of the runtime's own threads. There is never more than
+/// one, so that libraries which say that they return at once, and do not, take one thread from the
+/// program in all; further calls are made on the library's own threads.
+static INSIDE: AtomicBool = AtomicBool::new(false);
+/// How long a call may be inside of a library that says it returns at once.
+const PROMPT: Duration = Duration::from_millis(5);
+/// Streams of one library that may be read at once, each by a thread.
+const MAX_STREAMS: usize = 256;
+/// How long before its deadline a call is given up.
+const EARLY: Duration = Duration::from_millis(5);
 
 // SAFETY: the ABI makes a library's functions callable from any thread at once; what the structure
 // points at does not change as long as the process lives.
@@ -115,6 +134,9 @@ impl Loaded {
             open: Mutex::default(),
             poisoned: AtomicBool::new(false),
             misused: AtomicU64::new(0),
+            slow: AtomicBool::new(false),
+            streams: AtomicUsize::new(0),
+            threads: Threads::default(),
         })))
     }
 
@@ -133,6 +155,14 @@ impl Loaded {
         self.poisoned.load(Ordering::Acquire)
     }
 
+    /// What calls answer after it panicked.
+    pub fn poisoned_error(&self) -> Error {
+        self.named(Error::new(
+            &codes::PLUGIN_PANICKED,
+            "the plug-in panicked before and is not called any more",
+        ))
+    }
+
     /// How many completions came for calls that were over.
     pub fn n_misused(&self) -> u64 {
         self.misused.load(Ordering::Relaxed)
@@ -147,11 +177,26 @@ impl Loaded {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives an instance back.
+    /// Gives an instance back, on a thread that may wait.
     pub(super) fn close(&'static self, instance: u64) {
         if let (false, Some(close)) = (self.is_poisoned(), self.plugin.close) {
-            // SAFETY: the library's own state; no call of this instance is begun after this.
-            unsafe { close(self.plugin.state, instance) };
+            // One that is not given back for want of threads is the least of a library's worries.
+            let _ = self.threads.run(move || {
+                // SAFETY: the library's own state; no call of this instance is begun after this.
+                unsafe { close(self.plugin.state, instance) };
+            });
+        }
+    }
+
+    /// Takes note of a stream that is read, until the answer is dropped.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` (`P805`) if too many are.
+    pub(super) fn reading(&'static self) -> Result<Reading> {
+        let reading = Reading(self);
+        match self.streams.fetch_add(1, Ordering::AcqRel) < MAX_STREAMS {
+            true => Ok(reading),
+            false => Err(self.named(busy(&format!("{MAX_STREAMS} of its streams are read")))),
         }
     }
 
@@ -183,10 +228,7 @@ impl Loaded {
     ) -> Result<Ended> {
         cx.check()?;
         if self.is_poisoned() {
-            return Err(self.named(Error::new(
-                &codes::PLUGIN_PANICKED,
-                "the plug-in panicked before and is not called any more",
-            )));
+            return Err(self.poisoned_error());
         }
         let control = write(&Control {
             caller: Caller::of(cx),
@@ -209,13 +251,9 @@ impl Loaded {
             control,
             rows,
         };
-        if self.plugin.prompt != 0 {
-            self.begin(begun);
-        } else {
-            // A library that may wait inside of `call` does so on a thread that may wait.
-            drop(tokio::task::spawn_blocking(move || self.begin(begun)));
-        }
-        let ended = within(cx, pending.ended()).await?;
+        self.start(begun).map_err(|error| self.named(error))?;
+        let ended = within(cx, pending.ended()).await;
+        let ended = ended.map_err(|error| self.named(error))?;
         match ended.status {
             status::OK => Ok(ended),
             status::ERROR => Err(self.named(error_from_json(&ended.control))),
@@ -224,6 +262,39 @@ impl Loaded {
                 Err(self.named(error_from_json(&ended.control)))
             }
         }
+    }
+
+    /// Makes a call where it may wait. One that should return at once is made by a task that the
+    /// runtime runs next, on this thread, so that it costs no change of threads. The caller is not
+    /// inside of the library either way, so its deadline holds. Streams that go along are fed by tasks of
+    /// the runtime, some of which only this thread could run next, so such a call never waits on it.
+    fn start(&'static self, begun: Begun) -> Result<()> {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+
+        let is_prompt = self.plugin.prompt != 0
+            && begun.rows.streams.is_empty()
+            && !self.slow.load(Ordering::Relaxed);
+        if let (true, Ok(runtime)) = (is_prompt, Handle::try_current())
+            && runtime.runtime_flavor() == RuntimeFlavor::MultiThread
+            && !INSIDE.swap(true, Ordering::AcqRel)
+        {
+            let inside = Inside;
+            runtime.spawn(async move {
+                let start = Instant::now();
+                self.begin(begun);
+                if start.elapsed() > PROMPT {
+                    self.slow.store(true, Ordering::Relaxed);
+                }
+                drop(inside);
+            });
+            return Ok(());
+        }
+        self.threads.run(move || {
+            // Nobody may wait for it any more.
+            if self.calls().contains_key(&begun.id) {
+                self.begin(begun);
+            }
+        })
     }
 
     fn begin(&'static self, mut begun: Begun) {
@@ -264,6 +335,24 @@ impl Loaded {
     }
 }
 
+/// Holds [`INSIDE`].
+struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.store(false, Ordering::Release);
+    }
+}
+
+/// A stream of a library that is read.
+pub(super) struct Reading(&'static Loaded);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// What a library's function is given.
 struct Begun {
     id: u64,
@@ -301,26 +390,33 @@ impl Drop for Pending {
     fn drop(&mut self) {
         let unfinished = self.loaded.calls().remove(&self.id).is_some();
         if let (true, Some(cancel)) = (unfinished, self.loaded.plugin.cancel) {
-            // SAFETY: the library's own state; it may not know the number any more.
-            unsafe { cancel(self.loaded.plugin.state, self.id) };
+            let (loaded, id) = (self.loaded, self.id);
+            // A library that holds all its threads is past being told.
+            let _ = loaded.threads.run(move || {
+                // SAFETY: the library's own state; it may not know the number any more.
+                unsafe { cancel(loaded.plugin.state, id) };
+            });
         }
     }
 }
 
 /// Waits for work as long as the context allows.
-async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Result<T> {
+pub(super) async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Result<T> {
     let work = pin!(work);
     let cancelled = pin!(cx.cancelled());
     let either = select(work, cancelled);
     let ended = match cx.remaining() {
         None => either.await,
         Some(left) => {
-            // Asked again on waking, so that the error is the context's own.
-            match tokio::time::timeout(left + Duration::from_millis(1), either).await {
+            // A little early, so that whoever waits for the same deadline hears whose fault it is.
+            let early = (left / 20).min(EARLY);
+            match tokio::time::timeout(left - early, either).await {
                 Ok(ended) => ended,
                 Err(_) => {
-                    cx.check()?;
-                    return Err(Error::new(&codes::DEADLINE, "the call's deadline passed"));
+                    return Err(Error::new(
+                        &codes::DEADLINE,
+                        "no answer before the call's deadline",
+                    ));
                 }
             }
         }

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use libloading::{Library, Symbol};
 use provender_core::{Error, Result, codes};
@@ -10,6 +13,11 @@ use sha2::{Digest, Sha256};
 
 use super::call::Loaded;
 use crate::abi::{ABI_VERSION, Bytes, INIT_SYMBOL, Init, Plugin};
+
+/// How long a library may take to be loaded.
+const LOADING: Duration = Duration::from_secs(30);
+
+static ANY_LOADED: AtomicBool = AtomicBool::new(false);
 
 /// A library's file, and the content that it must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,17 +50,60 @@ pub fn load(pinned: &Pinned) -> Result<&'static Loaded> {
             .help("install the file that was pinned, or pin this one if you trust it"));
         }
     }
+    // From here on its code may have run, also if it is refused then.
+    ANY_LOADED.store(true, Ordering::Release);
+    // What runs while it is loaded may hang, like any of its code.
+    let (loaded, loading) = mpsc::sync_channel(1);
+    let file = path.clone();
+    let thread = std::thread::Builder::new().name("plugin-load".to_owned());
+    thread
+        // Nobody may wait for it any more.
+        .spawn(move || drop(loaded.send(open(&file))))
+        .map_err(|error| refused(&path, "cannot be loaded on a thread").source(error))?;
+    loading.recv_timeout(LOADING).map_err(|_| {
+        refused(
+            &path,
+            &format!(
+                "did not come back from being loaded within {} s",
+                LOADING.as_secs()
+            ),
+        )
+    })?
+}
+
+/// Whether code of a library ran in this process, so that its threads may be at work.
+pub fn is_any_loaded() -> bool {
+    ANY_LOADED.load(Ordering::Acquire)
+}
+
+/// Ends the process at once, without what libraries registered for its end: their threads may still
+/// be at work, and what is torn down under them crashes or waits for ever. Standard output must have
+/// been flushed.
+pub fn exit(code: u8) -> ! {
+    #[cfg(unix)]
+    {
+        unsafe extern "C" {
+            fn _exit(code: std::ffi::c_int) -> !;
+        }
+        // SAFETY: the C library's function takes any number and does not return.
+        unsafe { _exit(code.into()) }
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code.into())
+}
+
+fn open(path: &Path) -> Result<&'static Loaded> {
     // SAFETY: loading runs the library's initialisers, which is what naming it in the configuration
     // asks for; the file was checked as far as it can be.
     let library = unsafe { Library::new(path.as_os_str()) }
-        .map_err(|error| refused(&path, "is not a shared library for this system").source(error))?;
+        .map_err(|error| refused(path, "is not a shared library for this system").source(error))?;
     // Never unloaded.
     let library: &'static Library = Box::leak(Box::new(library));
     // SAFETY: the symbol, where there is one, is of the type that the ABI says; anything else is a
     // defect of the library that cannot be seen from outside.
     let init: Symbol<'static, Init> =
         unsafe { library.get(INIT_SYMBOL.as_bytes()) }.map_err(|error| {
-            refused(&path, &format!("does not export {INIT_SYMBOL}"))
+            refused(path, &format!("does not export {INIT_SYMBOL}"))
                 .help("it is no Provender plug-in; `provender plugin new` makes one")
                 .source(error)
         })?;
@@ -71,11 +122,11 @@ pub fn load(pinned: &Pinned) -> Result<&'static Loaded> {
     if answer != 0 || plugin.abi_version != ABI_VERSION {
         let theirs = match answer {
             0 => plugin.abi_version.to_string(),
-            u32::MAX => return Err(refused(&path, "failed to start")),
+            u32::MAX => return Err(refused(path, "failed to start")),
             answer => (answer - 1).to_string(),
         };
         return Err(refused(
-            &path,
+            path,
             &format!("speaks version {theirs} of the plug-in interface, and this program version {ABI_VERSION}"),
         )
         .help("install the plug-in's build for this program's version"));
@@ -83,7 +134,7 @@ pub fn load(pinned: &Pinned) -> Result<&'static Loaded> {
     let origin = path.display().to_string();
     // SAFETY: the library filled the structure in as the ABI says, and is never unloaded.
     unsafe { Loaded::new(origin.clone(), plugin) }
-        .map_err(|error| refused(&path, "does not keep to the plug-in interface").source(error))
+        .map_err(|error| refused(path, "does not keep to the plug-in interface").source(error))
 }
 
 fn refused(path: &Path, why: &str) -> Error {
@@ -128,7 +179,11 @@ fn private(_path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sha256(path: &Path) -> Result<String> {
+/// The SHA-256 of a file in hexadecimal, as `sha256:` pins it.
+///
+/// # Errors
+/// `FailedPrecondition` (`P804`) if it cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let read = |hash: &mut Sha256| -> std::io::Result<()> {
         let mut file = File::open(path)?;

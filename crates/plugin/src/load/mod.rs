@@ -6,11 +6,14 @@
 //! provider does.
 
 mod call;
+mod factories;
 mod library;
 mod offline;
 mod online;
+mod options;
 mod provider;
 mod registry;
+mod threads;
 
 pub use call::Loaded;
-pub use library::{Pinned, load};
+pub use library::{Pinned, exit, is_any_loaded, load, sha256};

@@ -10,8 +10,8 @@ use provender_core::provider::{
     OfflineCapabilities, OfflineStore, Provider, ProviderConfig, ProviderInfo,
 };
 use provender_core::request::{
-    LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WindowsAt,
-    WriteSummary,
+    LatestPerKey, Maintenance, MaintenanceSummary, OfflineRequest, OfflineWrite, PointInTimeJoin,
+    Scan, SourceRef, Spine, WindowsAt, WriteSummary,
 };
 use provender_core::{BatchStream, Context, Result};
 
@@ -42,9 +42,15 @@ impl Loaded {
         Ok(Arc::new(PluginOfflineStore {
             instance,
             info: info(&opened),
-            capabilities: opened.offline.unwrap_or_default(),
+            capabilities: crossing(opened.offline.unwrap_or_default()),
         }))
     }
+}
+
+/// The capabilities that calls of the interface exist for.
+fn crossing(mut declared: OfflineCapabilities) -> OfflineCapabilities {
+    declared.row_access = false;
+    declared
 }
 
 #[async_trait]
@@ -143,6 +149,10 @@ impl OfflineStore for PluginOfflineStore {
             .send(cx, method::OFFLINE_DELETE, control, keys)
             .await?;
         Ok(())
+    }
+
+    async fn maintain(&self, cx: &Context, work: Maintenance) -> Result<MaintenanceSummary> {
+        self.instance.ask(cx, method::OFFLINE_MAINTAIN, work).await
     }
 
     async fn explain(&self, cx: &Context, request: &OfflineRequest) -> Result<String> {

@@ -10,14 +10,16 @@ use provender_core::provider::{
     ViewVersion,
 };
 use provender_core::request::{OnlineRows, OnlineStats, ReadPlan, ViewLayout, WriteSummary};
-use provender_core::{BatchStream, Context, Result};
+use provender_core::{BatchStream, Context, ErrorKind, Result};
 use serde_json::Value;
 
 use super::call::{Loaded, Rows};
 use super::provider::{Instance, info, open};
 use crate::abi::method;
 use crate::columns::{broken, export_batch, import_batch, import_schema, same_columns};
-use crate::control::{LayoutControl, Prepared, ReadNotes, Role, ViewControl, parse};
+use crate::control::{
+    CheckpointControl, HoldsControl, LayoutControl, Prepared, ReadNotes, Role, ViewControl, parse,
+};
 use crate::reads::{batch_to_rows, rows_schema};
 
 #[derive(Debug)]
@@ -145,6 +147,35 @@ impl OnlineStore for PluginOnlineStore {
             .ask(cx, method::ONLINE_DROP_VIEW, control)
             .await?;
         Ok(())
+    }
+
+    async fn checkpoint(
+        &self,
+        cx: &Context,
+        view: &ViewVersion,
+        since: Option<i64>,
+    ) -> Result<Option<i64>> {
+        let control = CheckpointControl {
+            view: view.clone(),
+            since,
+        };
+        let made = self.instance.ask(cx, method::ONLINE_CHECKPOINT, control);
+        match made.await {
+            // A library that does not know the method marks nothing.
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+            made => made,
+        }
+    }
+
+    async fn holds(&self, cx: &Context, view: &ViewVersion, checkpoint: i64) -> Result<bool> {
+        let control = HoldsControl {
+            view: view.clone(),
+            checkpoint,
+        };
+        match self.instance.ask(cx, method::ONLINE_HOLDS, control).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(true),
+            holds => holds,
+        }
     }
 }
 

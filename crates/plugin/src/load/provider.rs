@@ -2,14 +2,15 @@
 
 use std::fmt;
 
+use futures::StreamExt;
 use provender_core::provider::{ProviderConfig, ProviderInfo};
 use provender_core::{BatchStream, Context, Error, Result};
 
-use super::call::{Ended, HostThreads, Loaded, Rows};
+use super::call::{Ended, HostThreads, Loaded, Rows, within};
 use crate::abi::method;
 use crate::columns::broken;
 use crate::control::{Open, Opened, Role};
-use crate::streams::{export_stream, import_stream};
+use crate::streams::{export_stream, import_waiting};
 
 /// An open instance; given back when it is dropped.
 pub(super) struct Instance {
@@ -87,11 +88,14 @@ impl Instance {
             .loaded
             .call(cx, self.id, number, arguments, rows)
             .await?;
-        let streams = ended.streams.into_iter().map(|stream| {
-            let stream = import_stream(stream).map_err(|error| self.named(error))?;
-            Ok(self.named_stream(stream))
-        });
-        streams.collect()
+        let mut streams = Vec::with_capacity(ended.streams.len());
+        for stream in ended.streams {
+            let reading = self.loaded.reading()?;
+            let stream = within(cx, import_waiting(stream, reading)).await;
+            let stream = stream.flatten().map_err(|error| self.named(error))?;
+            streams.push(self.guarded(cx, stream));
+        }
+        Ok(streams)
     }
 
     /// A call that answers one stream of rows.
@@ -113,12 +117,18 @@ impl Instance {
         self.loaded.named(error)
     }
 
-    fn named_stream(&self, stream: BatchStream) -> BatchStream {
-        use futures::StreamExt;
+    /// A stream whose errors name the library, and which ends by the deadline of the call it is of.
+    fn guarded(&self, cx: &Context, stream: BatchStream) -> BatchStream {
         let loaded = self.loaded;
-        let batches = stream
-            .batches
-            .map(move |batch| batch.map_err(|error| loaded.named(error)));
+        let rows = Some((stream.batches, cx.clone()));
+        let batches = futures::stream::unfold(rows, move |rows| async move {
+            let (mut rows, cx) = rows?;
+            match within(&cx, rows.next()).await {
+                Ok(Some(Ok(batch))) => Some((Ok(batch), Some((rows, cx)))),
+                Ok(Some(Err(error))) | Err(error) => Some((Err(loaded.named(error)), None)),
+                Ok(None) => None,
+            }
+        });
         BatchStream::new(stream.schema, batches)
     }
 }

@@ -4,23 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use provender_conformance::Tables;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryRegistry, ScanShape};
 use provender_core::provider::{Factory, OfflineStore, ProviderConfig, Registry, Resources};
-use provender_plugin::Spawn;
-use provender_plugin::export::{Exports, plugin};
+use provender_plugin::export::{Exports, ThreadPerCall, plugin};
 use provender_plugin::load::Loaded;
-
-/// One thread for each future: the simplest runtime there is.
-pub struct ThreadEach;
-
-impl Spawn for ThreadEach {
-    fn spawn(&self, future: BoxFuture<'static, ()>) {
-        std::thread::spawn(move || futures::executor::block_on(future));
-    }
-}
 
 /// Offline stores by the name of their configuration's block, since a factory has no state.
 static TABLES: Mutex<BTreeMap<String, (Tables, ScanShape)>> = Mutex::new(BTreeMap::new());
@@ -34,23 +22,17 @@ pub fn hold(block: &str, tables: Tables, shape: ScanShape) {
 }
 
 fn offline_and_registry() -> Factory {
-    Factory {
-        scheme: "reference",
-        description: "Tables and definitions in memory, for tests",
-        options_schema: || serde_json::json!({"type": "object"}),
-        offline: Some(|_, config| {
-            async move {
-                let (tables, shape) = TABLES.lock().unwrap()[&config.block].clone();
-                let store = MemoryOfflineStore::new(tables).with_scan_shape(shape);
-                Ok(Arc::new(store) as Arc<dyn OfflineStore>)
-            }
-            .boxed()
-        }),
-        online: None,
-        registry: Some(|_, _| {
-            async { Ok(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>) }.boxed()
-        }),
-    }
+    Factory::new(
+        "reference",
+        "Tables and definitions in memory, for tests",
+        || serde_json::json!({"type": "object"}),
+    )
+    .offline(|_, config| async move {
+        let (tables, shape) = TABLES.lock().unwrap()[&config.block].clone();
+        let store = MemoryOfflineStore::new(tables).with_scan_shape(shape);
+        Ok(Arc::new(store) as Arc<dyn OfflineStore>)
+    })
+    .registry(|_, _| async { Ok(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>) })
 }
 
 /// A library of these factories.
@@ -59,7 +41,7 @@ pub fn library(name: &str, factories: Vec<Factory>) -> &'static Loaded {
         name: name.to_owned(),
         version: "1.2.3".to_owned(),
         factories,
-        spawn: Arc::new(ThreadEach),
+        spawn: Arc::new(ThreadPerCall),
     });
     // SAFETY: the structure was made by the export side, which leaks what it points at.
     unsafe { Loaded::new("this process".to_owned(), plugin) }.unwrap()

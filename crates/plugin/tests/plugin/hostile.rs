@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
@@ -22,10 +22,11 @@ use provender_plugin::load::Loaded;
 use serde_json::json;
 
 use crate::doubles::{config, library};
+use crate::streams::tricky_stream;
 
 /// What a hand-made library does with a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Trick {
+pub enum Trick {
     Twice,
     Late,
     Never,
@@ -34,18 +35,48 @@ enum Trick {
     WrongRowCount,
     WrongColumns,
     FromAnotherThread,
+    /// A scan answers a stream that does this.
+    Stream(StreamTrick),
+    /// Neither `call` nor `cancel` nor `close` returns before it is released.
+    Hang,
+}
+
+/// What a hand-made stream does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StreamTrick {
+    SchemaHangs,
+    NextHangs,
+    OtherColumns,
+    ErrorText,
+    NoErrorText,
+    Released,
 }
 
 /// What is behind the state pointer of a hand-made library.
-struct Tricky {
+pub struct Tricky {
     trick: Trick,
     cancelled: Mutex<Vec<u64>>,
+    released: (Mutex<bool>, Condvar),
 }
 
-fn tricky(trick: Trick) -> (&'static Loaded, &'static Tricky) {
+impl Tricky {
+    pub fn hang(&self) {
+        let (released, woken) = &self.released;
+        let guard = released.lock().unwrap();
+        drop(woken.wait_while(guard, |released| !*released).unwrap());
+    }
+
+    pub fn release(&self) {
+        *self.released.0.lock().unwrap() = true;
+        self.released.1.notify_all();
+    }
+}
+
+pub fn tricky(trick: Trick) -> (&'static Loaded, &'static Tricky) {
     let state: &'static Tricky = Box::leak(Box::new(Tricky {
         trick,
         cancelled: Mutex::default(),
+        released: Default::default(),
     }));
     let manifest = json!({"name": "tricky", "version": "0", "providers": []}).to_string();
     let plugin = Plugin {
@@ -56,7 +87,7 @@ fn tricky(trick: Trick) -> (&'static Loaded, &'static Tricky) {
         manifest: Bytes::of(Box::leak(manifest.into_bytes().into_boxed_slice())),
         call: Some(answer_with_a_trick),
         cancel: Some(note_cancel),
-        close: Some(ignore_close),
+        close: Some(close_or_hang),
     };
     // SAFETY: all parts are leaked.
     let loaded = unsafe { Loaded::new("this process".to_owned(), plugin) };
@@ -146,6 +177,23 @@ unsafe extern "C" fn answer_with_a_trick(state: *mut c_void, call: *mut Call) {
         (_, Trick::Never | Trick::WrongColumns | Trick::WrongRowCount) => {}
         (_, Trick::InvalidText) => ending.end(status::ERROR, b"no\0 good \xff\xfe", None, None),
         (_, Trick::NoText) => ending.end(status::ERROR, b"", None, None),
+        (method::OFFLINE_SCAN, Trick::Stream(trick)) => {
+            let mut stream = tricky_stream(trick, state);
+            let mut answer = Answer {
+                size: size_of::<Answer>(),
+                status: status::OK,
+                reserved: 0,
+                control: Bytes::of(b"{}"),
+                streams: &raw mut stream,
+                n_streams: 1,
+                array: std::ptr::null_mut(),
+                schema: std::ptr::null_mut(),
+            };
+            // SAFETY: all parts live until the function returns.
+            unsafe { (ending.complete)(ending.context, ending.call_id, &raw mut answer) };
+        }
+        (_, Trick::Stream(_)) => ending.end(status::OK, b"[]", None, None),
+        (_, Trick::Hang) => state.hang(),
         (_, Trick::FromAnotherThread) => {
             std::thread::spawn(move || ending.end(status::OK, b"[\"fine\"]", None, None));
         }
@@ -156,9 +204,29 @@ unsafe extern "C" fn note_cancel(state: *mut c_void, call_id: u64) {
     // SAFETY: the state is the leaked `Tricky`.
     let state = unsafe { &*state.cast_const().cast::<Tricky>() };
     state.cancelled.lock().unwrap().push(call_id);
+    if state.trick == Trick::Hang {
+        state.hang();
+    }
 }
 
-unsafe extern "C" fn ignore_close(_: *mut c_void, _: u64) {}
+unsafe extern "C" fn close_or_hang(state: *mut c_void, _: u64) {
+    // SAFETY: the state is the leaked `Tricky`.
+    let state = unsafe { &*state.cast_const().cast::<Tricky>() };
+    if state.trick == Trick::Hang {
+        state.hang();
+    }
+}
+
+/// Waits for what another thread is about to do.
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} never came");
+}
 
 fn rows(n: usize) -> StructArray {
     let event = arrow_array::new_null_array(&provender_core::time::instant_type(), n);
@@ -211,7 +279,7 @@ async fn open(trick: Trick) -> (Arc<dyn OnlineStore>, &'static Loaded, &'static 
 async fn second_completion_is_counted_and_released() {
     let (store, loaded, _) = open(Trick::Twice).await;
     assert_eq!(store.views(&Context::new("p")).await.unwrap(), []);
-    assert_eq!(loaded.n_misused(), 1);
+    eventually("the second completion", || loaded.n_misused() == 1).await;
     assert_eq!(
         store.check(&Context::new("p")).await.unwrap(),
         Vec::<String>::new()
@@ -224,14 +292,46 @@ async fn late_completion_finds_nobody() {
     let cx = Context::new("p").with_timeout(Duration::from_millis(50));
     let error = store.views(&cx).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
-    assert_eq!(state.cancelled.lock().unwrap().len(), 1);
-    for _ in 0..1_000 {
-        if loaded.n_misused() == 1 {
-            return;
+    eventually("the cancellation", || {
+        state.cancelled.lock().unwrap().len() == 1
+    })
+    .await;
+    eventually("the late completion", || loaded.n_misused() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn library_that_never_returns_costs_its_callers_and_nobody_else() {
+    let (store, loaded, state) = open(Trick::Hang).await;
+    let (other, ..) = open(Trick::FromAnotherThread).await;
+    let soon = || Context::new("p").with_timeout(Duration::from_millis(100));
+    // Far more calls than the runtime has threads, from tasks on the runtime's own threads.
+    for _ in 0..3 {
+        let calls: Vec<_> = (0..100)
+            .map(|_| {
+                let (store, cx) = (store.clone(), soon());
+                tokio::spawn(async move { store.views(&cx).await.map(drop) })
+            })
+            .collect();
+        let others: Vec<_> = (0..100)
+            .map(|_| {
+                let other = other.clone();
+                tokio::spawn(async move { other.check(&Context::new("p")).await })
+            })
+            .collect();
+        for answer in futures::future::join_all(others).await {
+            assert_eq!(answer.unwrap().unwrap(), ["fine"]);
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        for answer in futures::future::join_all(calls).await {
+            let error = answer.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+            assert!(error.message().starts_with("plug-in tricky: "), "{error}");
+        }
     }
-    panic!("the late completion never came");
+    // Nobody waits any more, and giving the store back waits for nobody either.
+    assert_eq!(loaded.n_open(), 0);
+    drop(store);
+    assert_eq!(other.check(&Context::new("p")).await.unwrap(), ["fine"]);
+    state.release();
 }
 
 #[tokio::test]
@@ -249,7 +349,10 @@ async fn call_that_never_ends_costs_its_deadline_or_is_cancelled() {
     });
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::Cancelled);
     // Nobody waits any more, and the library was told both times.
-    assert_eq!(state.cancelled.lock().unwrap().len(), 2);
+    eventually("the cancellations", || {
+        state.cancelled.lock().unwrap().len() == 2
+    })
+    .await;
     assert_eq!(loaded.n_open(), 0);
 }
 
@@ -391,24 +494,14 @@ impl OnlineReader for PanickingReader {
 }
 
 fn panicking() -> Factory {
-    Factory {
-        scheme: "panicking",
-        description: "Panics",
-        options_schema: || json!({}),
-        offline: None,
-        online: Some(|_, config| {
-            async move {
-                let place = config.options["place"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                assert!(place != "open", "as asked in open");
-                Ok(Arc::new(Panicking(place)) as Arc<dyn OnlineStore>)
-            }
-            .boxed()
-        }),
-        registry: None,
-    }
+    Factory::new("panicking", "Panics", || json!({})).online(|_, config| async move {
+        let place = config.options["place"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(place != "open", "as asked in open");
+        Ok(Arc::new(Panicking(place)) as Arc<dyn OnlineStore>)
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use provender_core::Result;
 
 use super::bytes::{Handle, Origin};
-use super::{Ranges, prune, unreadable};
+use super::{Hints, prune, unreadable};
 use crate::convert::convert;
 
 /// The end of a file that is read first, in the hope that the footer and the page index lie in it.
@@ -67,7 +67,7 @@ impl Listed {
     ///
     /// # Errors
     /// `P504` for a file that is not Parquet or cannot be read.
-    pub(super) async fn open(self, is_delta: bool, ranges: &Ranges) -> Result<Option<DataFile>> {
+    pub(super) async fn open(self, is_delta: bool, hints: &Hints) -> Result<Option<DataFile>> {
         let Self { name, origin, size } = self;
         let handle = origin.open().map_err(|error| unreadable(&name, error))?;
         // Delta tables say themselves what their columns are.
@@ -89,7 +89,7 @@ impl Listed {
         let mut first_row = 0;
         for (number, group) in metadata.metadata().row_groups().iter().enumerate() {
             let n_rows = usize::try_from(group.num_rows()).unwrap_or_default();
-            if let Some(selected) = prune::rows_inside(&metadata, number, n_rows, ranges) {
+            if let Some(selected) = prune::rows_inside(&metadata, number, n_rows, hints) {
                 groups.push(Group {
                     number,
                     first_row,
@@ -99,14 +99,16 @@ impl Listed {
             }
             first_row += n_rows as u64;
         }
-        Ok(Some(DataFile {
+        let mut file = DataFile {
             name,
             handle,
             size,
             metadata,
             groups,
             n_rows: first_row,
-        }))
+        };
+        file.filter_by_keys(hints).await?;
+        Ok(Some(file))
     }
 }
 
@@ -143,6 +145,51 @@ impl DataFile {
     /// The file's own columns.
     pub(super) fn schema(&self) -> &SchemaRef {
         self.metadata.schema()
+    }
+
+    /// Leaves row groups out whose Bloom filters know none of the keys.
+    async fn filter_by_keys(&mut self, hints: &Hints) -> Result<()> {
+        for keys in hints.keys.iter().filter(|keys| keys.are_few()) {
+            let Some(leaf) = keys.leaf(&self.metadata) else {
+                continue;
+            };
+            let mut kept = Vec::with_capacity(self.groups.len());
+            for group in std::mem::take(&mut self.groups) {
+                let column = self
+                    .metadata
+                    .metadata()
+                    .row_group(group.number)
+                    .column(leaf);
+                let place = column
+                    .bloom_filter_offset()
+                    .zip(column.bloom_filter_length());
+                let range = place.and_then(|(offset, length)| {
+                    let start = u64::try_from(offset).ok()?;
+                    let end = start + u64::try_from(length).ok()?;
+                    (end <= self.size).then_some(start..end)
+                });
+                let may_hold = match range {
+                    None => true,
+                    Some(range) => {
+                        let failed = |error| unreadable(&self.name, error);
+                        let parts = self.handle.read(self.size, vec![range]).await;
+                        let parts = parts.map_err(|error| unreadable(&self.name, error))?;
+                        let filter = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                            parts,
+                            self.metadata.clone(),
+                        )
+                        .get_row_group_column_bloom_filter(group.number, leaf)
+                        .map_err(failed)?;
+                        filter.is_none_or(|filter| keys.may_be_in(&filter, column.column_type()))
+                    }
+                };
+                if may_hold {
+                    kept.push(group);
+                }
+            }
+            self.groups = kept;
+        }
+        Ok(())
     }
 
     /// Whether each column can be found by its exact name, or is plainly absent.

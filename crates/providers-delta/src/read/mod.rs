@@ -2,12 +2,13 @@
 //! columns that decide first and the others of few rows later.
 //!
 //! Decides which tables can be read so (plain ones: no filter, no query, no partitions, no mapped
-//! columns, no deletion vectors), which files, row groups and pages a range of time leaves, and in
-//! which pieces the rest is read. Whatever it declines is read through plans (`scan.rs`). It knows
-//! nothing of joins.
+//! columns, no deletion vectors), which files, row groups and pages a range of time and a few keys
+//! leave, and in which pieces the rest is read. Whatever it declines is read through plans
+//! (`scan.rs`). It knows nothing of joins.
 
 mod bytes;
 mod file;
+mod keys;
 mod prune;
 mod rows;
 #[cfg(test)]
@@ -22,13 +23,14 @@ use arrow_schema::{Schema, SchemaRef};
 use deltalake::DeltaTable;
 use futures::{StreamExt, TryStreamExt};
 use provender_core::model::SourceVersion;
-use provender_core::provider::RowAccess;
+use provender_core::provider::{RowAccess, WantedKeys};
 use provender_core::request::{ColumnRange, Scan};
 use provender_core::{Context, Error, Result, codes};
 use provender_engine::sql::storage_error;
 
 use self::bytes::Origin;
 use self::file::{DataFile, Listed};
+use self::keys::KeySet;
 use self::rows::FileRows;
 use crate::error::OnTable;
 use crate::schema::answered;
@@ -42,6 +44,7 @@ pub(crate) async fn delta_table(
     name: &str,
     table: &DeltaTable,
     scan: &Scan,
+    keys: &[WantedKeys],
 ) -> Result<Option<Arc<dyn RowAccess>>> {
     let state = table.snapshot().on_table(name, "cannot be read")?;
     let settings = state.metadata().configuration();
@@ -51,6 +54,7 @@ pub(crate) async fn delta_table(
     if is_mapped || !state.metadata().partition_columns().is_empty() {
         return Ok(None);
     }
+    let hints = Hints::new(&scan.ranges, keys);
     let statistics = state.add_actions_table(true).ok();
     let root = table.table_url().to_file_path().ok();
     let store = table.log_store().object_store(None);
@@ -63,7 +67,7 @@ pub(crate) async fn delta_table(
         let known = statistics
             .as_ref()
             .filter(|table| is_row_of(table, number, &path));
-        if known.is_some_and(|table| prune::is_outside(table, number, &scan.ranges)) {
+        if known.is_some_and(|table| prune::is_outside(table, number, &hints)) {
             continue;
         }
         let local = root.as_ref().map(|root| root.join(path.as_ref()));
@@ -80,7 +84,7 @@ pub(crate) async fn delta_table(
     // Rows are numbered by file, so the files' order must be the same on every run.
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let schema = answered(&state.snapshot().arrow_schema());
-    open(cx, name, files, Some(schema), scan).await
+    open(cx, name, files, Some(schema), scan, hints).await
 }
 
 /// One Parquet file of this machine; `None` if its rows cannot be read one by one.
@@ -89,6 +93,7 @@ pub(crate) async fn parquet_file(
     name: &str,
     path: &Path,
     scan: &Scan,
+    keys: &[WantedKeys],
 ) -> Result<Option<Arc<dyn RowAccess>>> {
     let Ok(metadata) = std::fs::metadata(path) else {
         return Ok(None);
@@ -98,7 +103,8 @@ pub(crate) async fn parquet_file(
         origin: Origin::Local(path.to_owned()),
         size: metadata.len(),
     };
-    open(cx, name, vec![file], None, scan).await
+    let hints = Hints::new(&scan.ranges, keys);
+    open(cx, name, vec![file], None, scan, hints).await
 }
 
 /// Whether a scan asks for rows of a table as they lie there.
@@ -115,19 +121,20 @@ fn is_row_of(table: &RecordBatch, number: usize, path: &str) -> bool {
     paths.is_some_and(|paths| number < paths.len() && paths.value(number) == path)
 }
 
-/// Reads the footers, and what they leave of the ranges. Without a `schema` it is that of the files.
+/// Reads the footers, and what they leave of the hints. Without a `schema` it is that of the files.
 async fn open(
     cx: &Context,
     name: &str,
     files: Vec<Listed>,
     schema: Option<SchemaRef>,
     scan: &Scan,
+    hints: Hints,
 ) -> Result<Option<Arc<dyn RowAccess>>> {
     let is_delta = schema.is_some();
     cx.check()?;
     let opening: Vec<_> = files
         .into_iter()
-        .map(|file| file.open(is_delta, &scan.ranges))
+        .map(|file| file.open(is_delta, &hints))
         .collect();
     let opened: Vec<Option<DataFile>> = futures::stream::iter(opening)
         .buffered(FOOTERS_AT_ONCE)
@@ -180,5 +187,18 @@ fn unreadable(name: &str, error: impl std::error::Error + Send + Sync + 'static)
         .source(error)
 }
 
-/// Ranges of the columns that a file has.
-pub(crate) type Ranges = [ColumnRange];
+/// What rows a caller will use at most.
+#[derive(Debug)]
+pub(crate) struct Hints {
+    ranges: Vec<ColumnRange>,
+    keys: Vec<KeySet>,
+}
+
+impl Hints {
+    fn new(ranges: &[ColumnRange], keys: &[WantedKeys]) -> Self {
+        Self {
+            ranges: ranges.to_vec(),
+            keys: keys.iter().filter_map(KeySet::new).collect(),
+        }
+    }
+}

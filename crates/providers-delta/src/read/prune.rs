@@ -1,4 +1,4 @@
-//! What ranges of time leave of a file, by what it says of itself: its statistics in the table's log,
+//! What ranges of time and a few keys leave of a file, by what it says of itself: its statistics in the table's log,
 //! those of its row groups, and those of its pages. Whatever says nothing is read.
 
 use std::ops::Range;
@@ -9,25 +9,30 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use provender_core::request::ColumnRange;
 use provender_core::time::{is_time_type, to_instants};
 
-use super::Ranges;
+use super::Hints;
 
 /// Times in a table's log may have been cut to milliseconds.
 const CUT_US: i64 = 999;
 
-/// Whether all rows of a file lie outside of a range, by the log's statistics: row `number` of a
-/// table with the columns `min.NAME` and `max.NAME`.
-pub(super) fn is_outside(files: &RecordBatch, number: usize, ranges: &Ranges) -> bool {
-    ranges.iter().any(|range| {
-        let bound = |which: &str| {
-            let column = files.column_by_name(&format!("{which}.{}", range.column))?;
-            instant(&column.slice(number, 1), 0)
-        };
-        misses(
-            range,
-            bound("min"),
-            bound("max").map(|max| max.saturating_add(CUT_US)),
-        )
-    })
+/// Whether all rows of a file lie outside of a range or have none of the keys, by the log's
+/// statistics: row `number` of a table with the columns `min.NAME` and `max.NAME`.
+pub(super) fn is_outside(files: &RecordBatch, number: usize, hints: &Hints) -> bool {
+    let has_other_keys = hints.keys.iter().any(|keys| {
+        let bound = |which: &str| files.column_by_name(&format!("{which}.{}", keys.column()));
+        keys.misses(bound("min"), bound("max"), number)
+    });
+    has_other_keys
+        || hints.ranges.iter().any(|range| {
+            let bound = |which: &str| {
+                let column = files.column_by_name(&format!("{which}.{}", range.column))?;
+                instant(&column.slice(number, 1), 0)
+            };
+            misses(
+                range,
+                bound("min"),
+                bound("max").map(|max| max.saturating_add(CUT_US)),
+            )
+        })
 }
 
 /// Whether values between two bounds, as far as these are known, all lie outside of a range.
@@ -49,15 +54,34 @@ fn instant(column: &ArrayRef, row: usize) -> Option<i64> {
     instants.is_valid(0).then(|| instants.value(0))
 }
 
-/// What ranges leave of a row group: nothing (`None`), all (`Some(None)`), or some of its rows.
+/// What hints leave of a row group: nothing (`None`), all (`Some(None)`), or some of its rows.
 pub(super) fn rows_inside(
     metadata: &ArrowReaderMetadata,
     group: usize,
     n_rows: usize,
-    ranges: &Ranges,
+    hints: &Hints,
 ) -> Option<Option<Vec<Range<usize>>>> {
     let mut inside: Vec<Range<usize>> = std::iter::once(0..n_rows).collect();
-    for range in ranges {
+    for keys in &hints.keys {
+        let converter = StatisticsConverter::try_new(
+            keys.column(),
+            metadata.schema(),
+            metadata.parquet_schema(),
+        );
+        let Ok(converter) = converter else { continue };
+        let groups = [metadata.metadata().row_group(group)];
+        let min = converter.row_group_mins(groups).ok();
+        let max = converter.row_group_maxes(groups).ok();
+        if keys.misses(min.as_ref(), max.as_ref(), 0) {
+            return None;
+        }
+        let misses =
+            |mins: &ArrayRef, maxes: &ArrayRef, page| keys.misses(Some(mins), Some(maxes), page);
+        if let Some(pages) = pages_inside(metadata, &converter, group, n_rows, misses) {
+            inside = common(&inside, &pages);
+        }
+    }
+    for range in &hints.ranges {
         let converter = StatisticsConverter::try_new(
             &range.column,
             metadata.schema(),
@@ -71,7 +95,10 @@ pub(super) fn rows_inside(
         if misses(range, bound(min), bound(max)) {
             return None;
         }
-        if let Some(pages) = pages_inside(metadata, &converter, group, n_rows, range) {
+        let misses = |mins: &ArrayRef, maxes: &ArrayRef, page| {
+            misses(range, instant(mins, page), instant(maxes, page))
+        };
+        if let Some(pages) = pages_inside(metadata, &converter, group, n_rows, misses) {
             inside = common(&inside, &pages);
         }
     }
@@ -83,13 +110,14 @@ pub(super) fn rows_inside(
     }
 }
 
-/// The rows of the pages that a range leaves of a column; `None` without a page index.
+/// The rows of the pages of a column that are not missed, by their least and greatest values; `None`
+/// without a page index.
 fn pages_inside(
     metadata: &ArrowReaderMetadata,
     converter: &StatisticsConverter<'_>,
     group: usize,
     n_rows: usize,
-    range: &ColumnRange,
+    misses: impl Fn(&ArrayRef, &ArrayRef, usize) -> bool,
 ) -> Option<Vec<Range<usize>>> {
     let leaf = converter.parquet_column_index()?;
     let all = metadata.metadata();
@@ -103,7 +131,7 @@ fn pages_inside(
     }
     let mut inside: Vec<Range<usize>> = Vec::new();
     for (page, location) in pages.iter().enumerate() {
-        if misses(range, instant(&mins, page), instant(&maxes, page)) {
+        if misses(&mins, &maxes, page) {
             continue;
         }
         let start = usize::try_from(location.first_row_index).ok()?;

@@ -120,7 +120,7 @@ async fn ranges_at_every_page_boundary_leave_every_row_inside_of_them() {
                 let (min, max) = (start, start + length);
                 let scan = scan_of("rows", &["n", "t", "text"], Some((min, max)));
                 let cx = Context::new("test");
-                let access = parquet_file(&cx, "rows", &path, &scan)
+                let access = parquet_file(&cx, "rows", &path, &scan, &[])
                     .await
                     .unwrap()
                     .unwrap();
@@ -154,13 +154,79 @@ async fn ranges_at_every_page_boundary_leave_every_row_inside_of_them() {
 }
 
 #[tokio::test]
+async fn few_keys_leave_every_row_of_theirs_and_few_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.parquet");
+    let keys = |column: &str, values: ArrayRef| WantedKeys {
+        column: column.to_owned(),
+        values,
+    };
+    let numbers = |values: &[i64]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+    let texts = |values: &[i64]| -> ArrayRef {
+        let texts = values.iter().map(|n| Some(format!("text\0{n}")));
+        Arc::new(texts.collect::<StringArray>())
+    };
+    let cx = Context::new("test");
+    let scan = scan_of("rows", &["n", "text"], None);
+    for statistics in [
+        EnabledStatistics::Page,
+        EnabledStatistics::Chunk,
+        EnabledStatistics::None,
+    ] {
+        write(&path, statistics);
+        for wanted in [vec![0], vec![5, 999], vec![130, 259, 260], vec![-7, 5_000]] {
+            for keys in [keys("n", numbers(&wanted)), keys("text", texts(&wanted))] {
+                let column = keys.column.clone();
+                let access = parquet_file(&cx, "rows", &path, &scan, &[keys]).await;
+                let found = numbered(access.unwrap().unwrap().as_ref(), &["n"]).await;
+                // Every third text is null.
+                let is_held = |n: i64| (0..N_ROWS).contains(&n) && (column == "n" || n % 3 > 0);
+                for &n in wanted.iter().filter(|&&n| is_held(n)) {
+                    assert!(found.contains(&(n as u64, n)), "{wanted:?} of {column}");
+                }
+                let most = match (column.as_str(), statistics) {
+                    ("n", EnabledStatistics::Page) => 25 * wanted.len(),
+                    ("n", EnabledStatistics::Chunk) => 130 * wanted.len(),
+                    _ => N_ROWS as usize,
+                };
+                assert!(found.len() <= most, "{} rows for {wanted:?}", found.len());
+            }
+        }
+    }
+    // Numbers that are spread over all row groups, which Bloom filters alone tell apart.
+    let spread = (0..N_ROWS).map(|n| n * 7_919 % N_ROWS * 2);
+    let batch = RecordBatch::try_from_iter([(
+        "n",
+        Arc::new(Int64Array::from_iter_values(spread)) as ArrayRef,
+    )]);
+    let batch = batch.unwrap();
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(100))
+        .set_bloom_filter_enabled(true)
+        .build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let scan = scan_of("rows", &["n"], None);
+    let read = async |wanted: &[i64]| {
+        let keys = [keys("n", numbers(wanted))];
+        let access = parquet_file(&cx, "rows", &path, &scan, &keys).await;
+        numbered(access.unwrap().unwrap().as_ref(), &["n"]).await
+    };
+    let found = read(&[400]).await;
+    assert!(found.iter().any(|&(_, n)| n == 400) && found.len() <= 300);
+    assert!(read(&[401]).await.len() <= 300);
+}
+
+#[tokio::test]
 async fn rows_that_no_scan_answers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.parquet");
     write(&path, EnabledStatistics::Page);
     let cx = Context::new("test");
     let scan = scan_of("rows", &["n"], None);
-    let access = parquet_file(&cx, "rows", &path, &scan)
+    let access = parquet_file(&cx, "rows", &path, &scan, &[])
         .await
         .unwrap()
         .unwrap();
@@ -180,7 +246,7 @@ async fn names_that_differ_in_case_are_left_to_plans() {
     let path = folder.path().join("rows.parquet");
     write(&path, EnabledStatistics::Page);
     let scan = scan_of("rows", &["N"], None);
-    let access = parquet_file(&Context::new("test"), "rows", &path, &scan).await;
+    let access = parquet_file(&Context::new("test"), "rows", &path, &scan, &[]).await;
     assert!(access.unwrap().is_none());
 }
 

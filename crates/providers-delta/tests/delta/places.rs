@@ -190,7 +190,7 @@ async fn configuration_is_checked() {
     let error = DeltaOfflineStore::open(&options, &remote).unwrap_err();
     assert_eq!(error.code(), "P203");
     assert!(error.message().contains("ftp://"), "{error}");
-    let schema = (provender_providers_delta::factory().options_schema)();
+    let schema = provender_providers_delta::factory().options_schema();
     assert!(schema["properties"]["location"]["default"] == "./data");
 
     let store =

@@ -35,7 +35,7 @@ async fn store_opens_by_configuration_beside_the_file() {
     );
     store.write(&cx(), &layout, stream).await.unwrap();
     assert!(data_file(&folder.path().join(".provender/online"), &layout, 1).exists());
-    let schema = (factory().options_schema)();
+    let schema = factory().options_schema();
     assert_eq!(schema["properties"]["path"]["default"], ".provender/online");
 
     for (options, expected) in [

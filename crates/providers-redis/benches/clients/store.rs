@@ -184,14 +184,19 @@ pub(crate) async fn writes(rounds: usize, n_rows: i64) {
                 }
                 "store" => {
                     let server = Server::start();
+                    server.wire().run("CONFIG SET slowlog-log-slower-than 1000");
                     let store = on(&server);
                     tell("store, empty", write(&store, &layout, &first).await);
                     tell("store, over existing", write(&store, &layout, &newer).await);
                     tell("store, again", write(&store, &layout, &newer).await);
                     tell("store, older", write(&store, &layout, &first).await);
+                    tell_scripts("store", &[&server]);
                 }
                 _ => {
                     let cluster = Cluster::start(3, false);
+                    for node in &cluster.nodes {
+                        node.wire().run("CONFIG SET slowlog-log-slower-than 1000");
+                    }
                     let addresses = cluster.addresses();
                     let urls = addresses
                         .split(',')
@@ -206,10 +211,42 @@ pub(crate) async fn writes(rounds: usize, n_rows: i64) {
                         "store on a cluster, over existing",
                         write(&store, &layout, &newer).await,
                     );
+                    tell_scripts("cluster", &cluster.nodes.iter().collect::<Vec<_>>());
                 }
             }
         }
     }
+}
+
+/// How long scripts took: on average, and those of more than a millisecond, as Redis itself tells. The latter
+/// count time for which Redis had no processor, too.
+fn tell_scripts(of: &str, servers: &[&Server]) {
+    let (mut n_calls, mut us, mut n_slow, mut longest_us) = (0.0, 0.0, 0, 0);
+    for server in servers {
+        let mut wire = server.wire();
+        let stats = wire.run("INFO commandstats").text();
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:"));
+        for pair in line.unwrap_or_default().split(',') {
+            match pair.split_once('=') {
+                Some(("calls", n)) => n_calls += n.parse::<f64>().unwrap(),
+                Some(("usec", n)) => us += n.parse::<f64>().unwrap(),
+                _ => {}
+            }
+        }
+        for entry in wire.run("SLOWLOG GET 128").items() {
+            let entry = entry.items();
+            if entry[3].clone().items()[0].text().starts_with("EVAL") {
+                n_slow += 1;
+                longest_us = longest_us.max(entry[2].number());
+            }
+        }
+    }
+    println!(
+        "{}",
+        json!({"what": "scripts", "of": of, "mean_us": us / n_calls, "calls": n_calls, "over_1_ms": n_slow, "longest_us": longest_us})
+    );
 }
 
 /// Bytes of a row.

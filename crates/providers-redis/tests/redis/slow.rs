@@ -43,6 +43,32 @@ async fn a_frozen_server_costs_a_call_its_deadline_and_no_more() {
     assert_eq!(read(&store, &layout, &["a".to_owned()]).await, [Some(3)]);
 }
 
+/// Connections are taken and nothing is ever said on them, with a login to wait for and without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connect_that_hangs_is_given_up_and_the_server_is_tried_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (layout, endless) = (layout("v"), Context::new("p"));
+    let wanted = keys(&layout, &["a".to_owned()]);
+    for login in ["", ":s3cret@"] {
+        let url = format!("redis://{login}127.0.0.1:{port}");
+        let store = open(json!({"url": url, "timeout": "300ms", "connect_timeout": "300ms"}));
+        let reader = reader(&store, &layout).await;
+        for _ in 0..2 {
+            let error = reader.read(&endless, &wanted).await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+            assert!(error.to_string().contains(&port.to_string()), "{error}");
+            assert!(!format!("{error:?}").contains("s3cret"));
+        }
+        // A call's own deadline comes first.
+        let brief = Context::new("p").with_timeout(Duration::from_millis(50));
+        let written = try_write(&brief, &store, &layout, &[row("a", 1)]).await;
+        let error = written.err().unwrap();
+        assert!(is_away(&error), "{error:?}");
+    }
+    drop(listener);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_counts_as_gone_after_the_timeout_where_a_call_has_no_deadline() {
     let server = Server::start();

@@ -4,7 +4,7 @@
 //!
 //! Uses the standard library alone, so that other crates can include this folder. It knows nothing of the
 //! provider: what a test asks of Redis behind the provider's back goes through [`Wire`].
-//! `PROVENDER_REDIS_SERVER` names another program that speaks as Redis does, such as `valkey-server`.
+//! `PROVENDER_TEST_REDIS_SERVER` names another program that speaks as Redis does, such as `valkey-server`.
 
 #![allow(dead_code)]
 
@@ -263,7 +263,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn program() -> PathBuf {
-    std::env::var_os("PROVENDER_REDIS_SERVER").map_or("redis-server".into(), PathBuf::from)
+    std::env::var_os("PROVENDER_TEST_REDIS_SERVER").map_or("redis-server".into(), PathBuf::from)
 }
 
 fn make_folder() -> PathBuf {

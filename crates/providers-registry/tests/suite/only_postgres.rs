@@ -54,16 +54,21 @@ async fn silent_server_is_given_up_by_deadline() {
     let port = silent.local_addr().unwrap().port();
     let config = config(&format!("postgres://ann:hunter2@127.0.0.1:{port}/features"));
     let factory = provender_providers_registry::postgres_factory();
-    let open = factory.registry.unwrap();
     let cx = cx().with_timeout(Duration::from_millis(300));
-    let error = open(cx, config.clone()).await.unwrap_err();
+    let error = factory
+        .open_registry(&cx, config.clone())
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.kind(), error.code()),
         (ErrorKind::DeadlineExceeded, "P905")
     );
 
     let started = Instant::now();
-    let error = open(crate::common::cx(), config).await.unwrap_err();
+    let error = factory
+        .open_registry(&crate::common::cx(), config)
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.kind(), error.code()),
         (ErrorKind::Unavailable, "P304")

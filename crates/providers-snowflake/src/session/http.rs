@@ -43,12 +43,16 @@ pub(crate) struct Ask<'a> {
 }
 
 impl Http {
-    /// Connections to `base`, through proxies that the environment names.
+    /// Connections to `base`, through a proxy, else through those that the environment names.
     ///
     /// # Errors
     /// `P203` if the TLS of this machine cannot be set up.
-    pub(crate) fn new(base: Url) -> Result<Self> {
-        let client = reqwest::Client::builder()
+    pub(crate) fn new(base: Url, proxy: Option<reqwest::Proxy>) -> Result<Self> {
+        let mut builder = reqwest::Client::builder();
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy);
+        }
+        let client = builder
             .user_agent(concat!("provender/", env!("CARGO_PKG_VERSION")))
             .gzip(true)
             .referer(false)
@@ -182,7 +186,7 @@ impl Http {
                 &codes::OFFLINE_UNAVAILABLE,
                 format!("Snowflake at {} cannot be reached", self.host()),
             )
-            .help("check account, endpoint and the network; proxies are taken from HTTPS_PROXY and NO_PROXY")
+            .help("check account, endpoint and the network; proxies are taken from the option proxy, else from HTTPS_PROXY and NO_PROXY")
             .source(error),
             passes: true,
             wait: None,

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub session_parameters: serde_json::Map<String, Value>,
     /// Where requests go.
     pub base: Url,
+    /// What they go through; `None` for what the environment names.
+    pub proxy: Option<reqwest::Proxy>,
 }
 
 impl fmt::Debug for Settings {
@@ -75,6 +77,13 @@ impl Settings {
         let base = base_url(config.endpoint.as_deref(), account).map_err(|why| {
             bad(format!("endpoint {why}")).help("write a host name or an https:// URL")
         })?;
+        let proxy = match &config.proxy {
+            Some(url) => Some(proxy(url.expose()).ok_or_else(|| {
+                bad("proxy is no address of a proxy".to_owned())
+                    .help("write http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
+            })?),
+            None => None,
+        };
         let mut session_parameters = default_parameters(&config.query_tag);
         session_parameters.extend(config.session_parameters.clone());
         Ok(Self {
@@ -87,8 +96,17 @@ impl Settings {
             schema: config.schema.clone(),
             session_parameters,
             base,
+            proxy,
         })
     }
+}
+
+/// The proxy at an address, which may carry a password and so is never told.
+fn proxy(text: &str) -> Option<reqwest::Proxy> {
+    let url = Url::parse(text.trim()).ok()?;
+    let is_proxy = matches!(url.scheme(), "http" | "https")
+        && url.host_str().is_some_and(|host| !host.is_empty());
+    is_proxy.then(|| reqwest::Proxy::all(url).ok()).flatten()
 }
 
 fn base_url(endpoint: Option<&str>, account: &str) -> std::result::Result<Url, String> {
@@ -247,6 +265,40 @@ impl Drop for Session {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let seam = self.seam.clone();
             runtime.spawn(async move { seam.close().await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_account_is_reached_at_its_own_host_or_wherever_the_endpoint_says() {
+        for (endpoint, url) in [
+            (None, "https://my-org-prod.snowflakecomputing.com/"),
+            (
+                Some("prod.eu-west-1.privatelink.snowflakecomputing.com"),
+                "https://prod.eu-west-1.privatelink.snowflakecomputing.com/",
+            ),
+            (Some("http://127.0.0.1:8080"), "http://127.0.0.1:8080/"),
+        ] {
+            assert_eq!(base_url(endpoint, "My_Org-Prod").unwrap().as_str(), url);
+        }
+        for endpoint in ["ftp://host", "https://", "a b", "https://user@host"] {
+            assert!(base_url(Some(endpoint), "a").is_err(), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_an_http_address_with_or_without_a_password() {
+        for text in ["http://proxy:3128", "https://me:secret@proxy:3128"] {
+            assert!(proxy(text).is_some(), "{text}");
+        }
+        for text in ["proxy:3128", "", "ftp://proxy", "socks5://proxy:1080"] {
+            assert!(proxy(text).is_none(), "{text}");
         }
     }
 }

@@ -85,6 +85,13 @@ pub(crate) struct RowType {
     pub fields: Option<Vec<FieldType>>,
 }
 
+impl RowType {
+    /// Whether an OBJECT or ARRAY holds whatever it likes, and not parts of declared types.
+    pub(crate) fn is_unstructured(&self) -> bool {
+        self.fields.as_ref().is_none_or(Vec::is_empty)
+    }
+}
+
 /// The type of a nested column's items.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct FieldType {

@@ -154,6 +154,30 @@ async fn tokens_log_in_and_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn sessions_are_told_their_place_utc_the_query_tag_and_more() {
+    let Some(url) = stand_in() else { return };
+    let name = unique("session");
+    let tag = json!({"name": name});
+    let mut options = options(url, &tag);
+    let more = json!({"STATEMENT_TIMEOUT_IN_SECONDS": 600, "JSON_INDENT": 2});
+    options.insert("session_parameters".to_owned(), more);
+    options.insert("database".to_owned(), "\"Mixed\"".into());
+    let store = open_with(options, resources()).await.unwrap();
+    store.check(&cx()).await.unwrap();
+    let login = state(&name).await["login"].clone();
+    assert_eq!(login["roleName"], "TESTER");
+    assert_eq!(login["warehouse"], "TEST_WH");
+    assert_eq!(login["databaseName"], "\"Mixed\"");
+    assert_eq!(login["schemaName"], "PUBLIC");
+    let parameters = &login["parameters"];
+    assert_eq!(parameters["TIMEZONE"], "UTC");
+    assert_eq!(parameters["QUERY_TAG"], tag.to_string());
+    assert_eq!(parameters["ABORT_DETACHED_QUERY"], true);
+    assert_eq!(parameters["STATEMENT_TIMEOUT_IN_SECONDS"], 600);
+    assert_eq!(parameters["JSON_INDENT"], 2);
+}
+
+#[tokio::test]
 async fn contradicting_options_are_told() {
     let url = "http://127.0.0.1:9";
     for (change, message) in [

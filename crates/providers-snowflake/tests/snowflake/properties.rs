@@ -1,5 +1,5 @@
-//! Random requests against the naive oracle: pushed down, and by the engine over scans, in both
-//! encodings. `PROVENDER_CASES` sets how many, `PROVENDER_SEED` runs one seed alone.
+//! Random requests against the naive oracle: pushed down with spines of the caller's and of Snowflake's own,
+//! and by the engine over scans, in both encodings. `PROVENDER_CASES` sets how many, `PROVENDER_SEED` runs one seed alone.
 //!
 //! The right answers are those over the rows as they were written. Cases whose types Snowflake lacks,
 //! or whose request would be another one over the types that it has, are passed over.
@@ -33,6 +33,9 @@ fn n_cases(by_default: u64) -> u64 {
     std::env::var("PROVENDER_CASES").map_or(by_default, |text| text.parse().unwrap())
 }
 
+/// Rules take turns in the one schema of a named account, since cases replace each other's tables.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Runs seeds until so many cases have been checked; a case that is passed over answers `false`.
 async fn run<F>(n_at_once: usize, n_wanted: u64, check: impl Fn(u64) -> F)
 where
@@ -42,6 +45,10 @@ where
         .ok()
         .map(|text| text.parse().unwrap());
     let seeds = only.map_or(0..n_wanted * 60, |seed| seed..seed + 1);
+    let _turn = match n_at_once {
+        1 => Some(TURN.lock().await),
+        _ => None,
+    };
     let mut checks = futures::stream::iter(seeds)
         .map(|seed| {
             let checked = check(seed);
@@ -129,12 +136,12 @@ async fn collected(stream: provender_core::Result<BatchStream>) -> provender_cor
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_joins_equal_the_oracle() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         joins(&account, n_cases(60)).await;
     }
 }
 
-pub async fn joins(account: &Account, n_wanted: u64) {
+async fn joins(account: &Account, n_wanted: u64) {
     run(n_at_once(account), n_wanted, |seed| async move {
         let mut case = JoinCase::random(seed)?;
         let views = case.join.views.clone();
@@ -161,10 +168,16 @@ pub async fn joins(account: &Account, n_wanted: u64) {
             .await;
         let mut answers = vec![("pushed down", collected(pushed).await)];
         if seed % 4 == 0 {
-            let (join, spine) = (asked, case.spine.to_rows());
+            let (join, spine) = (asked.clone(), case.spine.to_rows());
             let scanned =
                 provender_engine::point_in_time_join(&cx(), &resources(), store, join, spine).await;
             answers.push(("over scans", collected(scanned).await));
+        }
+        if seed % 3 != 0
+            && let Some(spine) = held_spine(&case)
+        {
+            let joined = of_held_spine(account, seed, &case, &asked, spine).await;
+            answers.push(("with a spine of Snowflake's own", joined));
         }
         for (how, answer) in answers {
             let checked = match answer {
@@ -182,14 +195,111 @@ pub async fn joins(account: &Account, n_wanted: u64) {
     .await;
 }
 
+/// The spine without columns that Snowflake cannot hold; `None` if the join needs one of these.
+fn held_spine(case: &JoinCase) -> Option<Table> {
+    let (spine, table) = (&case.spine, &case.spine.table);
+    let keys: Vec<&KeyColumn> = case.join.views.iter().flat_map(|view| &view.keys).collect();
+    let mut kept: Vec<usize> = Vec::new();
+    for (at, field) in table.schema.fields().iter().enumerate() {
+        let name = field.name();
+        let is_key = keys.iter().any(|key| key.spine == *name);
+        let is_needed = is_key || *name == spine.timestamp || *name == spine.row_number;
+        let held = held(field);
+        let fits = held.as_ref().is_some_and(|held| {
+            keys.iter().filter(|key| key.spine == *name).all(|key| {
+                key.value_type.cast_from(held) == CastRule::Lossless
+                    || key.value_type.implies_checked(held)
+            })
+        });
+        let is_clear = (table.schema.fields().iter())
+            .all(|other| other.name() == name || !other.name().eq_ignore_ascii_case(name));
+        match fits && (is_needed || is_clear) {
+            true => kept.push(at),
+            false if is_needed => return None,
+            false => {}
+        }
+    }
+    let batches = table.batches.iter().map(|batch| batch.project(&kept));
+    Some(Table {
+        schema: Arc::new(table.schema.project(&kept).ok()?),
+        batches: batches.collect::<Result<_, _>>().ok()?,
+    })
+}
+
+/// The features of a join with a spine that is written to Snowflake first, in the spine's order.
+async fn of_held_spine(
+    account: &Account,
+    seed: u64,
+    case: &JoinCase,
+    join: &provender_core::request::PointInTimeJoin,
+    spine: Table,
+) -> provender_core::Result<Table> {
+    let name = "the spine";
+    let mut tables = case.tables.clone();
+    tables.insert(name.to_owned(), spine.clone());
+    let store = store_of(account, seed, &tables).await;
+    let relation = match seed % 2 {
+        0 => Relation::Table(name.to_owned()),
+        _ => Relation::Query(format!("SELECT * FROM \"{name}\" -- all")),
+    };
+    let spine_of_store = Spine::Sql(provender_core::request::SqlSpine {
+        relation,
+        timestamp: case.spine.timestamp.clone(),
+    });
+    let answer = store
+        .point_in_time_join(&cx(), join.clone(), spine_of_store)
+        .await;
+    let answer = match answer {
+        // The caller then brings the rows itself.
+        Err(error) if error.kind() == provender_core::ErrorKind::Unsupported => {
+            assert!(join.as_known, "{error:?}");
+            let rows = Spine::Rows(case.spine.to_rows());
+            return collected(store.point_in_time_join(&cx(), join.clone(), rows).await).await;
+        }
+        answer => collected(answer).await?.one_batch().unwrap(),
+    };
+    let n_spine = spine.schema.fields().len();
+    let names: Vec<String> = spine
+        .schema
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .collect();
+    let schema = answer.schema();
+    let found: Vec<&String> = schema.fields()[..n_spine]
+        .iter()
+        .map(|f| f.name())
+        .collect();
+    assert_eq!(found, names.iter().collect::<Vec<_>>());
+    let numbers =
+        answer[case.spine.row_number.as_str()].as_primitive::<arrow_array::types::Decimal128Type>();
+    let mut order: Vec<u32> = (0..answer.num_rows() as u32).collect();
+    order.sort_by_key(|row| numbers.value(*row as usize));
+    let order = arrow_array::UInt32Array::from(order);
+    let columns = answer.columns()[n_spine..]
+        .iter()
+        .map(|column| arrow_select::take::take(column, &order, None).unwrap())
+        .collect();
+    let fields = Arc::new(
+        schema
+            .project(&(n_spine..schema.fields().len()).collect::<Vec<_>>())
+            .unwrap(),
+    );
+    let options = RecordBatchOptions::new().with_row_count(Some(answer.num_rows()));
+    Ok(Table {
+        schema: fields.clone(),
+        batches: vec![RecordBatch::try_new_with_options(fields, columns, &options).unwrap()],
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_latest_rows_equal_the_oracle() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         latest_rows(&account, n_cases(30)).await;
     }
 }
 
-pub async fn latest_rows(account: &Account, n_wanted: u64) {
+async fn latest_rows(account: &Account, n_wanted: u64) {
     run(n_at_once(account), n_wanted, |seed| async move {
         let mut case = LatestCase::random(seed)?;
         let latest = case.latest.clone();
@@ -218,12 +328,12 @@ pub async fn latest_rows(account: &Account, n_wanted: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_windows_equal_the_oracle() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         windows(&account, n_cases(30)).await;
     }
 }
 
-pub async fn windows(account: &Account, n_wanted: u64) {
+async fn windows(account: &Account, n_wanted: u64) {
     run(n_at_once(account), n_wanted, |seed| async move {
         let mut case = WindowsCase::random(seed)?;
         let windows = case.windows.clone();
@@ -378,6 +488,28 @@ fn held(field: &Field) -> Option<DataType> {
         }
         _ => return None,
     })
+}
+
+/// Rows of the table that [`spine_of`] joins.
+pub fn rows_of(n_rows: i64) -> RecordBatch {
+    use arrow_array::{Float64Array, Int64Array, TimestampMicrosecondArray};
+    let numbers = || 0..n_rows;
+    RecordBatch::try_from_iter([
+        ("k", Arc::new(numbers().collect::<Int64Array>()) as ArrayRef),
+        (
+            "at",
+            Arc::new(TimestampMicrosecondArray::from_iter_values(numbers()).with_timezone("UTC")),
+        ),
+        (
+            "f",
+            Arc::new(
+                numbers()
+                    .map(|row| Some(row as f64))
+                    .collect::<Float64Array>(),
+            ),
+        ),
+    ])
+    .unwrap()
 }
 
 /// A join over a table of `k`, `at` and `f`, and a spine of so many rows.

@@ -1,10 +1,13 @@
 //! Reading: names, columns, types in both encodings, order, and messages.
 
-use arrow_array::Array;
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::DataType;
-use provender_core::request::{ColumnRange, Scan, SourceRef};
+use provender_core::model::Relation;
+use provender_core::request::{ColumnRange, OfflineRequest, Scan, SourceRef, Spine, SqlSpine};
 use provender_core::time::{instant_type, parse_instant};
 use serde_json::json;
 
@@ -20,33 +23,32 @@ fn encodings() -> [serde_json::Value; 3] {
 
 #[tokio::test]
 async fn every_type_is_read_the_same_in_every_encoding() {
-    if stand_in().is_none() {
+    let Some(account) = Account::under_test() else {
+        return;
+    };
+    let table = unique("types");
+    let made = account
+        .run(&[
+            format!(
+                "CREATE TABLE \"{table}\" (\"i\" NUMBER(38,0), \"small\" NUMBER(3,0), \"d\" NUMBER(20,4), \"wide\" NUMBER(38,10), \
+                 \"f\" FLOAT, \"s\" VARCHAR, \"b\" BOOLEAN, \"bin\" BINARY, \"day\" DATE, \"t\" TIME, \"ntz\" TIMESTAMP_NTZ(9), \
+                 \"tz\" TIMESTAMP_TZ(9), \"v\" VARIANT, \"e\" VECTOR(FLOAT, 2), \"o\" OBJECT, \"arr\" ARRAY)"
+            ),
+            format!(
+                "INSERT INTO \"{table}\" SELECT 9007199254740993, -7, -12.3456, 1234567890123456789012345678.0123456789, 'NaN'::FLOAT, \
+                 'ä \" ''', TRUE, TO_BINARY('00ff', 'HEX'), '1969-12-31'::DATE, '10:11:12.5'::TIME, \
+                 '1969-12-31 23:59:59.999'::TIMESTAMP_NTZ, '2020-01-01 00:00:00.123'::TIMESTAMP_TZ, PARSE_JSON('{{\"a\": [1, null]}}'), \
+                 PARSE_JSON('[1.5, -2]')::VECTOR(FLOAT, 2), PARSE_JSON('{{\"a\": 1}}')::OBJECT, PARSE_JSON('[1, \"x\"]')::ARRAY"
+            ),
+            format!("INSERT INTO \"{table}\" (\"i\", \"f\") VALUES (-1, 'inf'::FLOAT)"),
+            format!("INSERT INTO \"{table}\" (\"i\", \"f\") VALUES (NULL, '-inf'::FLOAT)"),
+        ])
+        .await;
+    if !made {
         return;
     }
-    let table = unique("types");
-    sql(&format!(
-        "CREATE TABLE \"{table}\" (\"i\" NUMBER(38,0), \"small\" NUMBER(3,0), \"d\" NUMBER(20,4), \"wide\" NUMBER(38,10), \
-         \"f\" FLOAT, \"s\" VARCHAR, \"b\" BOOLEAN, \"bin\" BINARY, \"day\" DATE, \"t\" TIME, \"ntz\" TIMESTAMP_NTZ(9), \
-         \"tz\" TIMESTAMP_TZ(9), \"v\" VARIANT, \"e\" VECTOR(FLOAT, 2))"
-    ))
-    .await;
-    sql(&format!(
-        "INSERT INTO \"{table}\" SELECT 9007199254740993, -7, -12.3456, 1234567890123456789012345678.0123456789, 'NaN'::FLOAT, \
-         'ä \" ''', TRUE, TO_BINARY('00ff', 'HEX'), '1969-12-31'::DATE, '10:11:12.5'::TIME, \
-         '1969-12-31 23:59:59.999'::TIMESTAMP_NTZ, '2020-01-01 00:00:00.123'::TIMESTAMP_TZ, PARSE_JSON('{{\"a\": [1, null]}}'), \
-         PARSE_JSON('[1.5, -2]')::VECTOR(FLOAT, 2)"
-    ))
-    .await;
-    sql(&format!(
-        "INSERT INTO \"{table}\" (\"i\", \"f\") VALUES (-1, 'inf'::FLOAT)"
-    ))
-    .await;
-    sql(&format!(
-        "INSERT INTO \"{table}\" (\"i\", \"f\") VALUES (NULL, '-inf'::FLOAT)"
-    ))
-    .await;
     for encoding in encodings() {
-        let store = open(encoding.clone()).await.unwrap();
+        let store = account.open(encoding.clone()).await;
         let source = SourceRef::table(&table);
         let schema = store.schema(&cx(), &source).await.unwrap();
         let batch = read(&*store, all(source)).await.unwrap();
@@ -92,9 +94,19 @@ async fn every_type_is_read_the_same_in_every_encoding() {
             batch["v"].as_string::<i32>().value(row).replace(' ', ""),
             "{\"a\":[1,null]}"
         );
+        for (name, text) in [("o", "{\"a\":1}"), ("arr", "[1,\"x\"]")] {
+            assert_eq!(
+                batch[name].as_string::<i32>().value(row).replace(' ', ""),
+                text
+            );
+            let field = schema.field_with_name(name).unwrap();
+            assert_eq!(field.metadata()["ARROW:extension:name"], "arrow.json");
+        }
         let vector = batch["e"].as_fixed_size_list().value(row);
         assert_eq!(vector.as_primitive::<Float32Type>().values(), &[1.5, -2.0]);
-        for name in ["d", "s", "b", "bin", "day", "t", "ntz", "tz", "v", "e"] {
+        for name in [
+            "d", "s", "b", "bin", "day", "t", "ntz", "tz", "v", "e", "o", "arr",
+        ] {
             assert_eq!(batch[name].null_count(), 2, "{name} {encoding}");
         }
     }
@@ -102,13 +114,18 @@ async fn every_type_is_read_the_same_in_every_encoding() {
 
 #[tokio::test]
 async fn results_of_many_chunks_come_in_order_and_empty_ones_with_their_schema() {
+    let Some(account) = Account::under_test() else {
+        return;
+    };
+    let name = unique("fifty");
+    let numbers: ArrayRef = Arc::new((0..50).rev().collect::<Int64Array>());
+    let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    append(&*account.open(json!({})).await, &name, rows)
+        .await
+        .unwrap();
     for encoding in encodings() {
-        let Some(store) = open(encoding).await else {
-            return;
-        };
-        let source = query(
-            "SELECT SEQ AS \"n\" FROM (SELECT RANGE AS SEQ FROM RANGE(0, 50)) AS r ORDER BY 1",
-        );
+        let store = account.open(encoding).await;
+        let source = query(&format!("SELECT * FROM \"{name}\" ORDER BY 1"));
         let batch = read(&*store, all(source)).await.unwrap();
         let found: Vec<i128> = batch["n"]
             .as_primitive::<Decimal128Type>()
@@ -130,9 +147,10 @@ async fn results_of_many_chunks_come_in_order_and_empty_ones_with_their_schema()
 
 #[tokio::test]
 async fn sums_of_numbers_are_exact() {
-    let Some(store) = open(json!({"realism": true})).await else {
+    let Some(account) = Account::under_test() else {
         return;
     };
+    let store = account.open(json!({"realism": true})).await;
     let source = query(
         "SELECT SUM(x) AS \"s\" FROM (SELECT 9007199254740993::NUMBER(38,0) AS x UNION ALL SELECT 1::NUMBER(38,0)) AS t",
     );
@@ -145,23 +163,34 @@ async fn sums_of_numbers_are_exact() {
 
 #[tokio::test]
 async fn tables_match_exactly_else_whatever_their_case_and_columns_come_as_asked() {
-    let Some(store) = open(json!({})).await else {
+    let Some(account) = Account::under_test() else {
         return;
     };
+    let store = account.open(json!({})).await;
     let name = unique("Mixed Case");
-    sql(&format!(
-        "CREATE TABLE \"{name}\" (\"Key\" NUMBER(38,0), \"at\" TIMESTAMP_NTZ)"
-    ))
-    .await;
-    sql(&format!(
-        "INSERT INTO \"{name}\" VALUES (1, '2020-01-01'::TIMESTAMP_NTZ), (2, '2020-01-02'::TIMESTAMP_NTZ), (3, NULL)"
-    ))
-    .await;
+    let day = |text: &str| Some(parse_instant(text).unwrap());
+    let days = vec![day("2020-01-01"), day("2020-01-02"), None];
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        (
+            "Key",
+            Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef,
+            true,
+        ),
+        (
+            "at",
+            Arc::new(TimestampMicrosecondArray::from(days).with_timezone("UTC")),
+            true,
+        ),
+    ])
+    .unwrap();
+    append(&*store, &name, rows).await.unwrap();
+    let schema = account.upper("schema");
+    let place = format!("{}.{schema}", account.upper("database"));
     for spelled in [
         name.clone(),
         name.to_uppercase(),
-        format!("PUBLIC.\"{name}\""),
-        format!("tests.public.{name}"),
+        format!("{schema}.\"{name}\""),
+        format!("{}.{name}", place.to_lowercase()),
     ] {
         let batch = read(&*store, all(SourceRef::table(&spelled)))
             .await
@@ -196,18 +225,27 @@ async fn tables_match_exactly_else_whatever_their_case_and_columns_come_as_asked
 
 #[tokio::test]
 async fn missing_tables_and_bad_sql_are_told_by_name() {
-    let Some(store) = open(json!({})).await else {
+    let Some(account) = Account::under_test() else {
         return;
     };
+    let store = account.open(json!({})).await;
     let name = unique("weather");
-    sql(&format!("CREATE TABLE \"{name}\" (\"a\" NUMBER(38,0))")).await;
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let rows = RecordBatch::try_from_iter([("a", numbers)]).unwrap();
+    append(&*store, &name, rows).await.unwrap();
     let wrong = name.replace("weather", "wether");
+    let role = match account.options(&json!({})).get("role") {
+        Some(role) => format!("role {}", role.as_str().unwrap()),
+        None => "the user's role".to_owned(),
+    };
     let error = failure(&*store, all(SourceRef::table(&wrong))).await;
     assert_eq!(error.code(), "P120");
     assert_eq!(
         error.to_string(),
         format!(
-            "Snowflake has no table {wrong:?} in TESTS.PUBLIC that role TESTER may see; did you mean {name:?}?"
+            "Snowflake has no table {wrong:?} in {}.{} that {role} may see; did you mean {name:?}?",
+            account.upper("database"),
+            account.upper("schema"),
         )
     );
     let error = failure(&*store, all(query("SELECT nothing FROM nowhere"))).await;
@@ -226,21 +264,71 @@ async fn missing_tables_and_bad_sql_are_told_by_name() {
 }
 
 #[tokio::test]
-async fn explain_answers_the_statement() {
-    let Some(store) = open(json!({})).await else {
+async fn explain_answers_the_statements_that_run() {
+    let Some(account) = Account::under_test() else {
         return;
     };
+    let tag = unique("log");
+    let store = account.open(json!({"name": tag})).await;
     let name = unique("explained");
-    sql(&format!("CREATE TABLE \"{name}\" (\"a\" NUMBER(38,0))")).await;
-    let request = provender_core::request::OfflineRequest::Scan(all(SourceRef::table(&name)));
-    let text = store.explain(&cx(), &request).await.unwrap();
+    let (join, spine) = crate::properties::spine_of(&name, 10);
+    append(&*store, &name, crate::properties::rows_of(10))
+        .await
+        .unwrap();
+    let explain = async |request| store.explain(&cx(), &request).await.unwrap();
+    let text = explain(OfflineRequest::Scan(all(SourceRef::table(&name)))).await;
     assert!(
         text.starts_with("SELECT") && text.contains(&format!("\"{name}\"")),
         "{text}"
     );
-    let findings = store.check(&cx()).await.unwrap();
+
+    let uploaded = explain(OfflineRequest::PointInTimeJoin(join.clone(), None)).await;
     assert!(
-        findings[0].contains("that the role may see in TESTS.PUBLIC"),
-        "{findings:?}"
+        uploaded.starts_with("CREATE TEMPORARY TABLE \"PROVENDER_TMP_\" ("),
+        "{uploaded}"
     );
+    assert!(
+        uploaded.contains("\n\nWITH \"pv_spine\" AS ("),
+        "{uploaded}"
+    );
+    let own = SqlSpine {
+        relation: Relation::Query(format!("SELECT \"k\", \"at\" FROM \"{name}\"")),
+        timestamp: "at".to_owned(),
+    };
+    let request = OfflineRequest::PointInTimeJoin(join.clone(), Some(own.clone()));
+    let explained = explain(request).await;
+    assert!(!explained.contains("TEMPORARY"), "{explained}");
+    let answer = store
+        .point_in_time_join(&cx(), join.clone(), Spine::Sql(own))
+        .await
+        .unwrap();
+    assert_eq!(answer.schema.fields().len(), 3);
+    let n_rows: usize = answer
+        .collect()
+        .await
+        .unwrap()
+        .iter()
+        .map(RecordBatch::num_rows)
+        .sum();
+    assert_eq!(n_rows, 10);
+    let answer = store.point_in_time_join(&cx(), join, spine).await.unwrap();
+    answer.collect().await.unwrap();
+    if let Account::StandIn(_) = &account {
+        let log = state(&tag).await;
+        let ran: Vec<&str> = log["statements"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["sql"].as_str().unwrap())
+            .collect();
+        assert!(ran.contains(&explained.as_str()), "{explained}\n{ran:#?}");
+    }
+
+    let findings = store.check(&cx()).await.unwrap();
+    let place = format!(
+        "that the role may see in {}.{}",
+        account.upper("database"),
+        account.upper("schema")
+    );
+    assert!(findings[0].contains(&place), "{findings:?}");
 }

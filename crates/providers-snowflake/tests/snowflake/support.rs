@@ -12,23 +12,34 @@ use provender_core::request::{OfflineWrite, Scan, SourceRef, WriteMode, WriteSum
 use provender_core::{BatchStream, Context, Error, Result};
 use serde_json::{Map, Value, json};
 
-/// The account that all tests share. It ends with this process, whose end of its input it watches.
-struct StandIn {
-    url: String,
+/// A stand-in for an account. It ends with this process, whose end of its input it watches.
+pub struct StandIn {
+    pub url: String,
     _child: Child,
 }
 
 static STAND_IN: OnceLock<Option<StandIn>> = OnceLock::new();
 
-/// The stand-in's address, or a printed line that says why there is none.
+/// The address of the stand-in that all tests share, or a printed line that says why there is none.
 pub fn stand_in() -> Option<&'static str> {
+    if Account::named().is_some() {
+        println!("skipped: this needs the stand-in, and an account is named");
+        return None;
+    }
     STAND_IN
-        .get_or_init(start)
+        .get_or_init(|| StandIn::start(&["--history"]))
         .as_ref()
         .map(|it| it.url.as_str())
 }
 
-fn start() -> Option<StandIn> {
+impl StandIn {
+    /// One more, with options of its own; `None` and a printed line if Python lacks what it needs.
+    pub fn start(options: &[&str]) -> Option<Self> {
+        start(options)
+    }
+}
+
+fn start(options: &[&str]) -> Option<StandIn> {
     let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let python = root.join(venv).join("bin/python");
@@ -45,6 +56,7 @@ fn start() -> Option<StandIn> {
     let mut child = Command::new(&python)
         .arg(root.join("tests/standins/snowflake/server.py"))
         .arg("--parent")
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -130,32 +142,35 @@ pub enum Account {
 }
 
 impl Account {
-    pub fn stand_in() -> Option<Self> {
-        stand_in().map(Self::StandIn)
+    /// Where rules are checked: on the named account, else on the stand-in.
+    pub fn under_test() -> Option<Self> {
+        Self::named().or_else(|| stand_in().map(Self::StandIn))
     }
 
-    /// The account of `PROVENDER_TEST_SNOWFLAKE_*`, or a printed line that says that none is named.
-    pub fn real() -> Option<Self> {
+    /// The account that `PROVENDER_TEST_SNOWFLAKE_*` name; `None` without `PROVENDER_TEST_SNOWFLAKE_ACCOUNT`.
+    pub fn named() -> Option<Self> {
         let mut options = Map::new();
-        let names = [
+        for name in [
             "account",
             "user",
             "password",
             "private_key_path",
             "private_key_passphrase",
+            "oauth_token",
             "access_token",
-        ];
-        for name in names
-            .iter()
-            .chain(&["role", "warehouse", "database", "schema", "endpoint"])
-        {
+            "role",
+            "warehouse",
+            "database",
+            "schema",
+            "endpoint",
+            "proxy",
+        ] {
             let variable = format!("PROVENDER_TEST_SNOWFLAKE_{}", name.to_uppercase());
             if let Ok(value) = std::env::var(variable) {
-                options.insert((*name).to_owned(), value.into());
+                options.insert(name.to_owned(), value.into());
             }
         }
         if !options.contains_key("account") {
-            println!("skipped: PROVENDER_TEST_SNOWFLAKE_ACCOUNT is not set");
             return None;
         }
         assert!(
@@ -171,6 +186,17 @@ impl Account {
             Self::StandIn(url) => options(url, tag),
             Self::Real(options) => options.clone(),
         }
+    }
+
+    /// Runs statements in a session of another client; `false` if it cannot log in there.
+    pub async fn run(&self, statements: &[String]) -> bool {
+        run_as_another(&self.options(&json!({})), statements).await
+    }
+
+    /// An option as Snowflake reads names that are not in quotes.
+    pub fn upper(&self, option: &str) -> String {
+        let options = self.options(&json!({}));
+        options[option].as_str().unwrap().to_uppercase()
     }
 
     pub async fn open(&self, tag: Value) -> Arc<dyn OfflineStore> {
@@ -192,34 +218,88 @@ pub async fn tell(path: &str, body: Value) {
     assert!(sent.unwrap().status().is_success());
 }
 
-/// Runs a statement as another client of the account would.
+/// Runs a statement as another client of the stand-in would.
 pub async fn sql(statement: &str) {
-    let url = stand_in().unwrap();
+    let options = options(stand_in().unwrap(), &json!({}));
+    assert!(run_as_another(&options, &[statement.to_owned()]).await);
+}
+
+/// Runs statements in a session of a client that is not ours; `false` and a printed line if the options log in
+/// by a way that this one does not know.
+async fn run_as_another(options: &Map<String, Value>, statements: &[String]) -> bool {
+    let text = |name: &str| {
+        options
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let mut data = json!({
+        "ACCOUNT_NAME": text("account"), "LOGIN_NAME": text("user"), "PASSWORD": text("password"),
+        "CLIENT_APP_ID": "Go", "CLIENT_APP_VERSION": "1.6.22", "SESSION_PARAMETERS": {},
+    });
+    let tokens = [
+        ("oauth_token", "OAUTH"),
+        ("access_token", "PROGRAMMATIC_ACCESS_TOKEN"),
+    ];
+    match tokens
+        .iter()
+        .find(|(option, _)| options.contains_key(*option))
+    {
+        Some((option, way)) => {
+            data["AUTHENTICATOR"] = json!(way);
+            data["TOKEN"] = json!(text(option));
+        }
+        None if text("password").is_empty() => {
+            println!("skipped: tables of every type are made by a client that knows no key pairs");
+            return false;
+        }
+        None => {}
+    }
+    let base = match text("endpoint") {
+        "" => format!("https://{}.snowflakecomputing.com", text("account")),
+        url if url.contains("://") => url.to_owned(),
+        host => format!("https://{host}"),
+    };
     let client = reqwest::Client::new();
-    let login = json!({"data": {"LOGIN_NAME": "other", "PASSWORD": "password-canary", "SESSION_PARAMETERS": {}}});
-    let answer: Value = client
-        .post(format!(
-            "{url}/session/v1/login-request?databaseName=TESTS&schemaName=PUBLIC"
-        ))
-        .json(&login)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    let token = answer["data"]["token"].as_str().unwrap().to_owned();
-    let answer: Value = client
-        .post(format!("{url}/queries/v1/query-request"))
-        .header("authorization", format!("Snowflake Token=\"{token}\""))
-        .json(&json!({"sqlText": statement}))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(answer["success"], json!(true), "{statement}: {answer}");
+    let ask = async |path: &str, query: &[(&str, &str)], token: &str, body: Value| -> Value {
+        let id = uuid::Uuid::new_v4().to_string();
+        let sent = client
+            .post(format!("{base}{path}"))
+            .query(query)
+            .query(&[("requestId", id)])
+            .header("accept", "application/snowflake")
+            .header("authorization", format!("Snowflake Token=\"{token}\""))
+            .json(&body)
+            .send()
+            .await;
+        sent.unwrap().json().await.unwrap()
+    };
+    let place = [
+        ("databaseName", text("database")),
+        ("schemaName", text("schema")),
+        ("warehouse", text("warehouse")),
+        ("roleName", text("role")),
+    ];
+    let place: Vec<(&str, &str)> = place.into_iter().filter(|(_, it)| !it.is_empty()).collect();
+    let login = ask(
+        "/session/v1/login-request",
+        &place,
+        "",
+        json!({"data": data}),
+    )
+    .await;
+    let token = login["data"]["token"].as_str().unwrap().to_owned();
+    for statement in statements {
+        let answer = ask(
+            "/queries/v1/query-request",
+            &[],
+            &token,
+            json!({"sqlText": statement}),
+        )
+        .await;
+        assert_eq!(answer["success"], json!(true), "{statement}: {answer}");
+    }
+    true
 }
 
 pub fn request(table: &str, mode: WriteMode) -> OfflineWrite {

@@ -46,12 +46,12 @@ async fn write(
 
 #[tokio::test]
 async fn values_come_back_as_they_were_written() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         values(&account).await;
     }
 }
 
-pub async fn values(account: &Account) {
+async fn values(account: &Account) {
     for tag in [json!({}), json!({"realism": true, "ts_scale": 6})] {
         let store = account.open(tag).await;
         let table = unique("values");
@@ -198,12 +198,12 @@ async fn a_write_with_an_id_counts_once_also_when_its_answer_was_lost() {
 
 #[tokio::test]
 async fn two_writers_of_one_id_count_once() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         two_writers(&account).await;
     }
 }
 
-pub async fn two_writers(account: &Account) {
+async fn two_writers(account: &Account) {
     let store = account.open(json!({})).await;
     let name = unique("twice");
     append(&*store, &name, numbers(0..1)).await.unwrap();
@@ -222,12 +222,12 @@ pub async fn two_writers(account: &Account) {
 
 #[tokio::test]
 async fn overwriting_replaces_rows_and_columns() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         overwriting(&account).await;
     }
 }
 
-pub async fn overwriting(account: &Account) {
+async fn overwriting(account: &Account) {
     let store = account.open(json!({})).await;
     let name = unique("over");
     append(&*store, &name, numbers(0..10)).await.unwrap();
@@ -247,13 +247,72 @@ pub async fn overwriting(account: &Account) {
 }
 
 #[tokio::test]
+async fn overwriting_with_other_columns_is_one_statement_and_nothing_before_it_is_seen() {
+    if stand_in().is_none() {
+        return;
+    }
+    let name = unique("replaced");
+    let store = open(json!({"name": name})).await.unwrap();
+    append(&*store, &name, numbers(0..10)).await.unwrap();
+    let other = |rows: i64| {
+        let column: Float64Array = (0..rows).map(|row| Some(row as f64)).collect();
+        batch(vec![("x", Arc::new(column))])
+    };
+    // A stream that fails half way leaves the table as it was.
+    let rows = vec![
+        Ok(other(5)),
+        Err(provender_core::Error::new(
+            &provender_core::codes::BAD_ROW,
+            "a bad row",
+        )),
+    ];
+    let stream = BatchStream::new(other(1).schema(), futures::stream::iter(rows));
+    let error = store
+        .write(&cx(), request(&name, WriteMode::Overwrite), stream)
+        .await
+        .unwrap_err();
+    assert_eq!(error.message(), "a bad row");
+    assert_eq!(n_rows(&*store, &name).await, 10);
+
+    let with_id = OfflineWrite {
+        id: Some("once".to_owned()),
+        ..request(&name, WriteMode::Overwrite)
+    };
+    for n_applied in [5, 0] {
+        let written = write(&*store, with_id.clone(), other(5)).await.unwrap();
+        assert_eq!(written.n_applied, n_applied);
+    }
+    assert_eq!(n_rows(&*store, &name).await, 5);
+    let none = write(&*store, request(&name, WriteMode::Overwrite), numbers(0..0))
+        .await
+        .unwrap();
+    assert_eq!(none.n_rows, 0);
+    assert_eq!(n_rows(&*store, &name).await, 0);
+    let log = state(&name).await;
+    let changes: Vec<&str> = (log["statements"].as_array().unwrap().iter())
+        .map(|statement| statement["sql"].as_str().unwrap())
+        .filter(|sql| sql.contains(&format!("\"{name}\"")) && !sql.contains("PROVENDER_WRITES"))
+        .filter(|sql| !sql.starts_with("SELECT"))
+        .collect();
+    let replacing = changes
+        .iter()
+        .filter(|sql| sql.starts_with("CREATE OR REPLACE TABLE"));
+    assert_eq!(replacing.count(), 2, "{changes:#?}");
+    assert!(
+        !changes.iter().any(|sql| sql.starts_with("DELETE")),
+        "{changes:#?}"
+    );
+    assert_eq!(log["temporary"], json!([]));
+}
+
+#[tokio::test]
 async fn rows_that_do_not_fit_are_refused_by_column_and_nothing_is_changed() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         misfits(&account).await;
     }
 }
 
-pub async fn misfits(account: &Account) {
+async fn misfits(account: &Account) {
     let store = account.open(json!({})).await;
     let name = unique("fit");
     append(&*store, &name, numbers(0..1)).await.unwrap();
@@ -281,12 +340,12 @@ pub async fn misfits(account: &Account) {
 
 #[tokio::test]
 async fn keys_are_deleted_null_ones_too() {
-    if let Some(account) = Account::stand_in() {
+    if let Some(account) = Account::under_test() {
         deleting(&account).await;
     }
 }
 
-pub async fn deleting(account: &Account) {
+async fn deleting(account: &Account) {
     let store = account.open(json!({})).await;
     let name = unique("erase");
     let rows = batch(vec![

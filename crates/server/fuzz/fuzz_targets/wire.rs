@@ -18,5 +18,5 @@ fn let_the_fence_catch() {
 
 fuzz_target!(
     init: let_the_fence_catch(),
-    |bytes: &[u8]| { provender_server_fuzz::read_wire(bytes) }
+    |bytes: &[u8]| provender_server_fuzz::read_wire(bytes)
 );

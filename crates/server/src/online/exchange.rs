@@ -12,12 +12,11 @@ use async_stream::try_stream;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use provender_core::{Context, Error, Result, codes};
-use provender_store::{OnlineCall, OnlineQuery};
+use provender_store::OnlineCall;
 
 use super::{MAX_ROWS, Prepared, read_within};
 use crate::answering::Weigh;
 use crate::incoming::{Messages, parts};
-use crate::metrics::Series;
 use crate::options::Limits;
 use crate::wire::{Decoder, Encoder, Incoming};
 
@@ -35,15 +34,14 @@ pub(crate) fn exchange(
     limits: Limits,
     prepared: Arc<Prepared>,
     mut incoming: Messages,
-    series: Series,
 ) -> impl Stream<Item = Result<FlightData>> + Send {
     try_stream! {
         let mut encoder = Encoder::new(limits.wire.max_sent_bytes);
         let mut decoder = Decoder::new(limits.wire);
         let generation = prepared.generation();
-        let first = prepared.query();
-        let schema = first.schema().clone();
-        yield encoder.schema(&schema);
+        let first = prepared.ready();
+        let schema = first.query.schema().clone();
+        yield first.schema.clone();
 
         let mut bound: Option<Bound> = None;
         let mut n_answered = 0_u64;
@@ -51,7 +49,7 @@ pub(crate) fn exchange(
             match decoder.accept(&message?)? {
                 Incoming::Nothing => {}
                 Incoming::Schema(columns) => {
-                    let call = first.bind(&columns)?;
+                    let call = first.query.bind(&columns)?;
                     bound = Some(Bound { generation, schema: columns, call });
                 }
                 Incoming::Batch(keys) => {
@@ -76,7 +74,7 @@ pub(crate) fn exchange(
                     if let Some(mut last) = last {
                         last.app_metadata = sequence(n_answered, n_rows);
                         n_answered += 1;
-                        series.answered(n_rows, n_bytes, started.elapsed());
+                        first.series.answered(n_rows, n_bytes, started.elapsed());
                         yield last;
                     }
                 }
@@ -89,9 +87,9 @@ pub(crate) fn exchange(
 /// it began with, since its schema is sent.
 fn renew(bound: &mut Bound, prepared: &Prepared, schema: &SchemaRef) {
     bound.generation = prepared.generation();
-    let query: OnlineQuery = prepared.query();
-    if query.schema() == schema
-        && let Ok(call) = query.bind(&bound.schema)
+    let ready = prepared.ready();
+    if ready.query.schema() == schema
+        && let Ok(call) = ready.query.bind(&bound.schema)
     {
         bound.call = call;
     }

@@ -255,7 +255,7 @@ fn materialize(
     Ok(Box::pin(try_stream! {
         let place = state.background.admit()?;
         let (send, mut steps) = mpsc::unbounded_channel::<Value>();
-        let (cx, store) = (call.cx.clone(), place.store(&state.store));
+        let (cx, store) = (place.context(&call.cx), state.store.clone());
         let on_progress = Arc::new(move |step: Progress| {
             let _ = send.send(step_json(&step));
         });
@@ -297,6 +297,7 @@ fn step_json(step: &Progress) -> Value {
             "start_us": done.interval.start_us,
             "end_us": done.interval.end_us,
             "skipped": done.skipped,
+            "lost": done.lost,
         }),
     }
 }

@@ -9,7 +9,6 @@ use super::{historical_request, rows};
 use crate::answering::Answer;
 use crate::command::{Command, HistoricalCommand, OnlineCommand};
 use crate::incoming::{Messages, SPINE_ROWS, rows_of};
-use crate::metrics::Operation;
 use crate::online::{exchange, online_request};
 use crate::state::{Call, State};
 
@@ -54,11 +53,8 @@ async fn online(
     }
     let request = online_request(command)?;
     let prepared = state.prepared.get(&state.store, &call.cx, &request).await?;
-    let service = command.service.as_deref().unwrap_or_default();
-    let stores = prepared.query().stores().join(",");
-    let series = state.metrics.series(Operation::online, service, &stores);
     let (cx, limits) = (call.cx.clone(), state.limits.clone());
-    Ok(Box::pin(exchange(cx, limits, prepared, incoming, series)))
+    Ok(Box::pin(exchange(cx, limits, prepared, incoming)))
 }
 
 /// The schema follows the spine's; rows follow once the spine has come whole, which does not wait for
@@ -77,13 +73,12 @@ async fn historical(
         .help("leave it out, or send the command with DoGet"));
     }
     let request = historical_request(command)?;
-    let service = command.service.clone().unwrap_or_default();
+    let series = state.historical_series(&call.cx, &request).await?;
     let spine = rows_of(incoming, state.limits.wire, SPINE_ROWS).await?;
     let place = state.background.admit()?;
-    let (store, cx) = (place.store(&state.store), call.cx.clone());
+    let (store, cx) = (state.store.clone(), place.context(&call.cx));
     let work = async move { store.historical(&cx, &request, spine).await };
     let answer: BatchStream = state.background.stream(&call.cx, place, work).await?;
-    let series = state.offline_series(Operation::historical, &service);
     let max_bytes = state.limits.wire.max_sent_bytes;
     Ok(rows(call.cx.clone(), series, max_bytes, answer))
 }

@@ -7,11 +7,13 @@ use async_stream::try_stream;
 use provender_core::model::Relation;
 use provender_core::request::SqlSpine;
 use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_store::HistoricalRequest;
 
 use super::{historical_request, rows};
 use crate::answering::{Answer, Weigh};
-use crate::command::{Command, HistoricalCommand, OnlineCommand, ReadCommand, SpineSource};
+use crate::command::{Command, OnlineCommand, ReadCommand, SpineSource};
 use crate::incoming::parts;
+use crate::inflight::Held;
 use crate::metrics::Operation;
 use crate::online::{MAX_ROWS, entity_batch, online_request, read_within};
 use crate::read::view_rows;
@@ -35,16 +37,15 @@ pub(crate) async fn do_get(
     let (series, answer) = match command {
         Command::Online(command) => return online(state, call, &command).await,
         Command::Historical(command) => {
-            let service = command.service.clone().unwrap_or_default();
-            let answer = historical(state, cx, command).await?;
-            (
-                state.offline_series(Operation::historical, &service),
-                answer,
-            )
+            let request = historical_request(&command)?;
+            let series = state.historical_series(cx, &request).await?;
+            let answer = historical(state, cx, request, command.spine).await?;
+            (series, answer)
         }
         Command::Read(ReadCommand { view, start, end }) => {
             let answer = view_rows(state, cx, &view, start.as_ref(), end.as_ref()).await?;
-            (state.offline_series(Operation::read, ""), answer)
+            let (offline, _) = state.store.view_types(cx, &view).await?;
+            (state.metrics.series(Operation::read, "", &offline), answer)
         }
         Command::Spine | Command::Push(_) => {
             return Err(Error::new(
@@ -62,33 +63,31 @@ async fn online(state: &State, call: &Call, command: &OnlineCommand) -> Result<A
     let started = Instant::now();
     let request = online_request(command)?;
     let prepared = state.prepared.get(&state.store, &call.cx, &request).await?;
-    let query = prepared.query();
+    let ready = prepared.ready();
     let entities = command.entities.as_ref();
-    let keys = entity_batch(&query, entities, command.request.as_ref())?;
-    let bound = query.bind(query.input_schema())?;
-    let mut batches = Vec::with_capacity(1);
-    for keys in parts(&keys, MAX_ROWS) {
-        let answer = read_within(&call.cx, state.limits.read_timeout, &bound, &keys).await?;
-        call.received.add(answer.get_array_memory_size())?;
-        batches.push(answer);
-    }
-    let service = command.service.as_deref().unwrap_or_default();
-    let stores = query.stores().join(",");
-    let series = state.metrics.series(Operation::online, service, &stores);
+    let keys = entity_batch(&ready.query, entities, command.request.as_ref())?;
+    let (cx, timeout) = (call.cx.clone(), state.limits.read_timeout);
+    let mut held = Held::none(&state.in_flight);
     let mut encoder = Encoder::new(state.limits.wire.max_sent_bytes);
-    let schema = query.schema().clone();
+    let mut took = started.elapsed();
     Ok(Box::pin(try_stream! {
-        yield encoder.schema(&schema);
-        let (mut n_rows, mut n_bytes) = (0, 0);
-        for batch in batches {
-            n_rows += batch.num_rows();
-            let mut pieces = encoder.pieces(batch);
+        let mut n_bytes = 0;
+        for (n, keys) in parts(&keys, MAX_ROWS).enumerate() {
+            let started = Instant::now();
+            let answer = read_within(&cx, timeout, &ready.declared, &keys).await?;
+            held.set(answer.get_array_memory_size())?;
+            took += started.elapsed();
+            if n == 0 {
+                // What goes wrong with most calls is told before anything is answered.
+                yield ready.schema.clone();
+            }
+            let mut pieces = encoder.pieces(answer);
             while let Some(message) = encoder.next(&mut pieces)? {
                 n_bytes += message.n_bytes();
                 yield message;
             }
         }
-        series.answered(n_rows, n_bytes, started.elapsed());
+        ready.series.answered(keys.num_rows(), n_bytes, took);
     }))
 }
 
@@ -104,19 +103,25 @@ pub(crate) fn weigh(call: &Call, command: &[u8]) -> Result<()> {
 async fn historical(
     state: &State,
     cx: &Context,
-    command: HistoricalCommand,
+    request: HistoricalRequest,
+    spine: Option<SpineSource>,
 ) -> Result<BatchStream> {
-    let request = historical_request(&command)?;
     let place = state.background.admit()?;
-    let store = place.store(&state.store);
-    let work_cx = cx.clone();
-    match command.spine {
+    let store = state.store.clone();
+    let work_cx = place.context(cx);
+    match spine {
         None => Err(Error::new(
             &codes::BAD_REQUEST,
             "the command \"historical\" has no field \"spine\"",
         )
         .help("name a spine (handle, sql or table), or stream its rows through DoExchange")),
         Some(SpineSource::Handle(handle)) => {
+            // A mistake in the request leaves the spine for a better one.
+            let columns = state.spines.schema(&handle)?;
+            state
+                .store
+                .historical_schema(cx, &request, &columns)
+                .await?;
             let spine = state.spines.take(&handle)?;
             let work = async move { store.historical(&work_cx, &request, spine).await };
             state.background.stream(cx, place, work).await

@@ -112,7 +112,7 @@ fn push(
 ) -> Answer<PutResult> {
     let mut pending = Pending::new(command, Held::none(&state.in_flight));
     Box::pin(try_stream! {
-        let series = push_series(&state, pending.push.to);
+        let mut series = None;
         // Each batch as it came, since each is acknowledged by itself.
         let mut rows = rows_of(incoming, state.limits.wire, usize::MAX).await?;
         let schema = rows.schema.clone();
@@ -131,7 +131,7 @@ fn push(
                 Err(_) => {}
             }
             if pending.is_due(is_open) {
-                for n_rows in commit(&state, &call, &series, &schema, &mut pending).await? {
+                for n_rows in commit(&state, &call, &mut series, &schema, &mut pending).await? {
                     yield PutResult {
                         app_metadata: Bytes::from(format!("{{\"rows\":{n_rows}}}")),
                     };
@@ -146,13 +146,14 @@ fn push(
 async fn commit(
     state: &State,
     call: &Call,
-    series: &Series,
+    series: &mut Option<Series>,
     schema: &SchemaRef,
     pending: &mut Pending,
 ) -> Result<Vec<usize>> {
     let started = Instant::now();
     let n_bytes = pending.n_bytes;
     let (push, batches) = pending.take();
+    let (view, to) = (push.view.clone(), push.to);
     let n_rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
     let in_parts = batches
         .iter()
@@ -165,29 +166,33 @@ async fn commit(
         PushTarget::Online => None,
         PushTarget::Offline | PushTarget::Both => Some(state.background.place().await?),
     };
-    let store = place.as_ref().map(|place| place.store(&state.store));
-    let (cx, store) = (
-        call.cx.clone(),
-        store.unwrap_or_else(|| state.store.clone()),
-    );
+    let cx = match &place {
+        Some(place) => place.context(&call.cx),
+        None => call.cx.clone(),
+    };
+    let store = state.store.clone();
     let work = async move { store.push(&cx, &push, rows).await };
     state.background.run(&call.cx, place, work).await?;
     pending.held.set(0)?;
-    series.answered(n_rows.iter().sum(), n_bytes, started.elapsed());
+    let took = started.elapsed();
+    if series.is_none() {
+        // The rows are durable, whatever is known of their stores.
+        *series = push_series(state, &call.cx, &view, to).await.ok();
+    }
+    if let Some(series) = series {
+        series.answered(n_rows.iter().sum(), n_bytes, took);
+    }
     Ok(n_rows)
 }
 
-fn push_series(state: &State, to: PushTarget) -> Series {
-    let config = state.store.config();
-    let (offline, online) = (&config.offline_store.scheme, &config.online_store.scheme);
-    match to {
-        PushTarget::Online => state.metrics.series(Operation::push, "", online),
-        PushTarget::Offline => state.metrics.series(Operation::push, "", offline),
-        PushTarget::Both => {
-            let both = format!("{offline},{online}");
-            state.metrics.series(Operation::push, "", &both)
-        }
-    }
+async fn push_series(state: &State, cx: &Context, view: &str, to: PushTarget) -> Result<Series> {
+    let (offline, online) = state.store.view_types(cx, view).await?;
+    let stores = match to {
+        PushTarget::Online => online,
+        PushTarget::Offline => offline,
+        PushTarget::Both => format!("{offline},{online}"),
+    };
+    Ok(state.metrics.series(Operation::push, "", &stores))
 }
 
 /// Batches that came and are not committed yet.

@@ -106,7 +106,7 @@ async fn command_schema(state: &State, cx: &Context, command: Command) -> Result
         Command::Online(command) => {
             let request = online_request(&command)?;
             let prepared = state.prepared.get(&state.store, cx, &request).await?;
-            Ok(prepared.query().schema().clone())
+            Ok(prepared.ready().query.schema().clone())
         }
         Command::Historical(command) => historical_schema(state, cx, command).await,
         Command::Read(command) => view_schema(state, cx, &command.view).await,

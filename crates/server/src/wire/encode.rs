@@ -15,7 +15,7 @@ use provender_core::{Error, Result, codes};
 const SLACK_BYTES: usize = 16 << 10;
 
 /// What a message of many rows aims at: small enough that a client that does not read holds little.
-const TARGET_BYTES: usize = 1 << 20;
+const TARGET_BYTES: usize = 256 << 10;
 /// Rows whose size is not looked at before they are written.
 const SMALL_ROWS: usize = 256;
 
@@ -133,13 +133,8 @@ impl Encoder {
         if n_rows <= SMALL_ROWS {
             return 1;
         }
-        let n_bytes: usize = batch
-            .columns()
-            .iter()
-            .map(|column| column.to_data().get_slice_memory_size().unwrap_or_default())
-            .sum();
         let wanted = TARGET_BYTES.min(self.max_bytes.saturating_sub(SLACK_BYTES).max(1));
-        n_bytes
+        row_bytes(batch)
             .div_ceil(wanted)
             .clamp(1, n_rows.div_ceil(SMALL_ROWS))
     }
@@ -195,6 +190,14 @@ impl Encoder {
         )
         .help("raise server.max_message_bytes, and the client's own limit with it"))
     }
+}
+
+/// The bytes of a batch's rows alone, whatever they are slices of.
+pub fn row_bytes(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    columns
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or_default())
+        .sum()
 }
 
 fn size(message: &FlightData) -> usize {

@@ -13,7 +13,7 @@ mod inspect;
 mod tests;
 
 pub use decode::{Decoder, Incoming};
-pub use encode::{Encoder, Pieces};
+pub use encode::{Encoder, Pieces, row_bytes};
 
 /// How large messages may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

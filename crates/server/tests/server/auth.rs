@@ -154,7 +154,9 @@ async fn each_role_allows_what_it_says() {
     }
     assert!(
         served
-            .metric("provender_errors_total{operation=\"other\",code=\"P705\"}")
+            .metric(
+                "provender_errors_total{operation=\"other\",kind=\"unauthenticated\",code=\"P705\"}"
+            )
             .await
             > 10.0
     );

@@ -220,7 +220,9 @@ async fn a_client_that_goes_away_ends_its_work() {
     served.until("provender_held_bytes", 0.0).await;
     assert_eq!(
         served
-            .metric("provender_errors_total{operation=\"historical\",code=\"P906\"}")
+            .metric(
+                "provender_errors_total{operation=\"historical\",kind=\"cancelled\",code=\"P906\"}"
+            )
             .await,
         1.0
     );

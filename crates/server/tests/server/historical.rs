@@ -105,6 +105,13 @@ async fn a_handle_is_used_once() {
         1,
         "asking for columns does not use the spine"
     );
+    let mut mistaken = get.clone();
+    mistaken["timestamp"] = json!("hour");
+    assert_status(
+        &served.refused(mistaken).await,
+        Code::InvalidArgument,
+        &["hour"],
+    );
     let rows = served.get(get.clone()).await.unwrap();
     assert_eq!((rows.num_rows(), names(&rows).len()), (9, 6));
     assert_status(

@@ -167,3 +167,47 @@ async fn messages_are_bounded_both_ways() {
     assert_status(&status, Code::ResourceExhausted, &["too large", "P703"]);
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_are_told_what_is_left_of_the_memory_for_a_call() {
+    let setup = Setup {
+        memory: 64 << 20,
+        ..limited(|limits| limits.max_background_calls = 4)
+    };
+    let served = setup.serve().await;
+    let historical = json!({"op": "historical", "service": "plain", "timestamp": "time_hour"});
+    let row = batch(&[("since", hours_ago(&[1])), ("name", strings(&["winter"]))]);
+    let told = || std::mem::take(&mut *served.offline.memory.lock().unwrap());
+    told();
+    // One call alone has much, and leaves something for others.
+    let much = (64 << 20) * 2 / 3;
+    served
+        .exchange(historical.clone(), vec![spine(1)])
+        .await
+        .unwrap();
+    served
+        .get(json!({"op": "read", "view": "airport_facts"}))
+        .await
+        .unwrap();
+    let push = json!({"op": "push", "view": "season", "to": "offline"});
+    served.put(push.clone(), vec![row.clone()]).await.unwrap();
+    served.act("materialize", json!({})).await.unwrap();
+    let alone = told();
+    assert!(alone.len() >= 4, "{alone:?}");
+    assert!(alone.iter().all(|n| (1..=much).contains(n)), "{alone:?}");
+
+    // Beside another that keeps its share there is less.
+    let mut busy = Open::new(&mut served.client().await, &historical).await;
+    let sent = messages(&historical, vec![spine(1)]).await;
+    busy.send.send(sent[0].clone()).unwrap();
+    busy.answers.message().await.unwrap().unwrap();
+    served.put(push, vec![row]).await.unwrap();
+    let beside = told();
+    assert!(
+        beside.last().unwrap() < alone.iter().max().unwrap(),
+        "{beside:?}, {alone:?}"
+    );
+    drop(busy);
+    served.until("provender_calls_at_work", 0.0).await;
+    served.stop().await;
+}

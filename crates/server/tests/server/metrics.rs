@@ -110,26 +110,29 @@ async fn answers_and_failures_of_every_verb_are_counted() {
             3.0,
         ),
         (
-            "provender_errors_total{operation=\"online\",code=\"P702\"}",
+            "provender_errors_total{operation=\"online\",kind=\"invalid_argument\",code=\"P702\"}",
             1.0,
         ),
         (
-            "provender_errors_total{operation=\"read\",code=\"P401\"}",
+            "provender_errors_total{operation=\"read\",kind=\"not_found\",code=\"P401\"}",
             1.0,
         ),
         (
-            "provender_errors_total{operation=\"other\",code=\"P406\"}",
+            "provender_errors_total{operation=\"other\",kind=\"invalid_argument\",code=\"P406\"}",
             1.0,
         ),
         (
-            "provender_errors_total{operation=\"action\",code=\"P401\"}",
+            "provender_errors_total{operation=\"action\",kind=\"not_found\",code=\"P401\"}",
             1.0,
         ),
         (
-            "provender_errors_total{operation=\"push\",code=\"P406\"}",
+            "provender_errors_total{operation=\"push\",kind=\"invalid_argument\",code=\"P406\"}",
             1.0,
         ),
-        ("provender_errors_total{operation=\"historical\",code=", 1.0),
+        (
+            "provender_errors_total{operation=\"historical\",kind=\"invalid_argument\",code=",
+            1.0,
+        ),
         ("provender_held_bytes", 0.0),
     ] {
         let found = text.lines().find(|line| line.starts_with(series));

@@ -133,6 +133,7 @@ impl Setup {
             on_scan: OnScan::default(),
             write_delay: Mutex::default(),
             n_writes: AtomicUsize::new(0),
+            memory: Mutex::default(),
         });
         let online = MemoryOnlineStore::new();
         let registry = Arc::new(MemoryRegistry::new());

@@ -241,7 +241,7 @@ impl FeatureStore {
             .stores()
             .offline(cx, kept.table.store.as_deref())
             .await?;
-        let resources = self.resources();
+        let resources = self.resources(cx);
         let spine = spine::read(cx, store.as_ref(), &resources, kept, columns).await?;
         let schema = spine.schema.clone();
         let split = match split {

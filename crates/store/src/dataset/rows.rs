@@ -69,7 +69,7 @@ impl FeatureStore {
                 ),
             ));
         }
-        let max_entries = self.resources().memory_limit_bytes / ENTRY_BYTES;
+        let max_entries = self.resources(cx).memory_limit_bytes / ENTRY_BYTES;
         let mut balance: HashMap<RowHash, i64, foldhash::fast::RandomState> = HashMap::default();
         for (dataset, step) in [(&a, 1), (&b, -1)] {
             let mut rows = self.kept_rows(cx, dataset, &columns).await?;

@@ -48,7 +48,7 @@ impl Keys {
     ) -> Result<Self> {
         let schema = rows.schema.clone();
         let columns = Columns::find(view, &schema)?;
-        let resources = store.resources();
+        let resources = store.resources(cx);
         let mut buffer = SpillBuffer::new(&resources, columns.schema.clone());
         let mut first_row = 0_u64;
         while let Some(batch) = rows.batches.next().await {

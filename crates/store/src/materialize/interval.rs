@@ -35,9 +35,19 @@ impl MaterializeRange {
         }
     }
 
-    /// What is to do for a view whose recorded intervals are `recorded`, by end.
-    pub(super) fn work(self, recorded: &[Interval], now_us: i64) -> Work {
+    /// What is to do for a view whose recorded intervals are `recorded`, by end; `is_lost` says that rows of
+    /// them are not online any more.
+    pub(super) fn work(self, recorded: &[Interval], is_lost: bool, now_us: i64) -> Work {
         match self {
+            Self::Incremental { end_us } if is_lost => {
+                let end_us = end_us.unwrap_or(now_us);
+                let recorded_end_us = recorded.last().map(|last| last.end_us);
+                Work::Run(Interval {
+                    // They are disjoint, so the first to end is the first to start.
+                    start_us: recorded.first().and_then(|first| first.start_us),
+                    end_us: recorded_end_us.map_or(end_us, |recorded| recorded.max(end_us)),
+                })
+            }
             Self::Explicit { start_us, end_us } => Work::Run(Interval {
                 start_us: Some(start_us),
                 end_us,
@@ -61,6 +71,19 @@ impl MaterializeRange {
             }
         }
     }
+}
+
+/// Whether an interval holds all that was recorded.
+pub(super) fn covers(interval: Interval, recorded: &[Interval]) -> bool {
+    let (Some(first), Some(last)) = (recorded.first(), recorded.last()) else {
+        return true;
+    };
+    let starts_before = match (interval.start_us, first.start_us) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(start_us), Some(first_us)) => start_us <= first_us,
+    };
+    starts_before && interval.end_us >= last.end_us
 }
 
 /// The part of a materialised interval that may be recorded: rows that come after `now` were not
@@ -139,19 +162,20 @@ mod tests {
         let incremental = |end_us| MaterializeRange::Incremental { end_us };
         let done = [interval(None, 5), interval(Some(7), 9)];
         assert_eq!(
-            incremental(None).work(&[], 20),
+            incremental(None).work(&[], false, 20),
             Work::Run(interval(None, 20))
         );
         assert_eq!(
-            incremental(None).work(&done, 20),
+            incremental(None).work(&done, false, 20),
             Work::Run(interval(Some(9), 20))
         );
         assert_eq!(
-            incremental(Some(10)).work(&done, 20),
+            incremental(Some(10)).work(&done, false, 20),
             Work::Run(interval(Some(9), 10))
         );
         for end_us in [9, 3] {
-            let Work::Nothing { done, why } = incremental(Some(end_us)).work(&done, 20) else {
+            let Work::Nothing { done, why } = incremental(Some(end_us)).work(&done, false, 20)
+            else {
                 panic!("{end_us} lies before the recorded end");
             };
             assert_eq!(done, interval(Some(7), 9));
@@ -167,7 +191,7 @@ mod tests {
         let explicit = |start_us, end_us| MaterializeRange::Explicit { start_us, end_us };
         let done = [interval(None, 50)];
         assert_eq!(
-            explicit(1, 2).work(&done, 20),
+            explicit(1, 2).work(&done, false, 20),
             Work::Run(interval(Some(1), 2))
         );
         assert!(explicit(1, 2).check().is_ok());
@@ -175,6 +199,36 @@ mod tests {
             let error = explicit(start_us, end_us).check().unwrap_err();
             assert_eq!(error.code(), "P406");
         }
+    }
+
+    #[test]
+    fn what_was_lost_is_done_again_from_where_it_began() {
+        let incremental = |end_us| MaterializeRange::Incremental { end_us };
+        let lost = |recorded: &[Interval], end_us| incremental(end_us).work(recorded, true, 20);
+        let all = [interval(None, 5), interval(Some(7), 9)];
+        assert_eq!(lost(&all, None), Work::Run(interval(None, 20)));
+        assert_eq!(lost(&all, Some(3)), Work::Run(interval(None, 9)));
+        let some = [interval(Some(2), 5), interval(Some(7), 9)];
+        assert_eq!(lost(&some, None), Work::Run(interval(Some(2), 20)));
+        assert_eq!(lost(&[], Some(6)), Work::Run(interval(None, 6)));
+        let explicit = MaterializeRange::Explicit {
+            start_us: 3,
+            end_us: 4,
+        };
+        assert_eq!(
+            explicit.work(&all, true, 20),
+            Work::Run(interval(Some(3), 4))
+        );
+    }
+
+    #[test]
+    fn a_range_covers_what_was_recorded_from_end_to_end() {
+        let some = [interval(Some(2), 5), interval(Some(7), 9)];
+        assert!(covers(interval(Some(2), 9), &some) && covers(interval(None, 10), &some));
+        assert!(!covers(interval(Some(3), 9), &some) && !covers(interval(Some(2), 8), &some));
+        assert!(!covers(interval(Some(0), 99), &[interval(None, 5)]));
+        assert!(covers(interval(None, 5), &[interval(None, 5)]));
+        assert!(covers(interval(Some(1), 2), &[]));
     }
 
     #[test]

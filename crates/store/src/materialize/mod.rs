@@ -52,7 +52,8 @@ pub enum MaterializeRange {
         end_us: i64,
     },
     /// From the greatest end that a run of the view version has recorded; the first run starts at
-    /// the beginning of time.
+    /// the beginning of time. Where the online store has lost rows that it acknowledged, everything that
+    /// was recorded is materialised again.
     Incremental {
         /// The end, included; `None` is now.
         end_us: Option<i64>,
@@ -99,6 +100,9 @@ pub struct MaterializedView {
     pub elapsed: Duration,
     /// Why nothing was to do; `None` if the interval was materialised.
     pub skipped: Option<String>,
+    /// What the online store had lost of the rows that it acknowledged, and what was done about it, as a
+    /// sentence; `None` if it had lost nothing.
+    pub lost: Option<String>,
 }
 
 impl FeatureStore {
@@ -109,6 +113,10 @@ impl FeatureStore {
     /// A run may be killed at any moment and a range repeated at will: the online store keeps the
     /// newest row of each key whatever the order of writes. What is recorded ends at the present at
     /// the latest, so that a later incremental run finds rows that come after this one.
+    ///
+    /// A store that can lose rows which it acknowledged is asked whether it did. If so, an incremental run
+    /// fills the view again, from where the first recorded run began; an explicit range writes that range
+    /// alone unless it covers what was recorded, and leaves the rest to the next incremental run.
     ///
     /// # Errors
     /// `P401` for unknown views, `P601` for views with `online: false`, `P406` for a start that is not
@@ -127,7 +135,7 @@ impl FeatureStore {
         request.range.check()?;
         let catalog = self.applied_catalog(cx).await?;
         let views = chosen(&catalog, request.views.as_deref())?;
-        let resources = self.resources();
+        let resources = self.resources(cx);
         let n_at_once = resources.n_threads.clamp(1, MAX_AT_ONCE).min(views.len());
         let resources = Resources {
             memory_limit_bytes: resources.memory_limit_bytes / n_at_once.max(1) as u64,

@@ -8,16 +8,18 @@ use futures::StreamExt;
 use provender_core::model::FeatureView;
 use provender_core::provider::{Interval, OnlineStore, Resources, ViewVersion};
 use provender_core::request::{SourceRef, ViewLayout, WriteSummary};
+use provender_core::time::format_instant;
 use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_engine::spill::{SpillBuffer, Spilled};
 
-use super::interval::{Work, known_part};
+use super::interval::{Work, covers, known_part};
 use super::lease::{HeldLease, Terms};
 use super::progress::{Counted, Reporter};
 use super::reading::asks;
 use super::rows::RowShape;
 use super::{MaterializeRange, MaterializedView};
 use crate::FeatureStore;
+use crate::checkpoints::Checkpoint;
 use crate::plan::source_schema;
 use crate::request::source::bind;
 use crate::training::first_problem;
@@ -61,35 +63,99 @@ impl ViewRun {
     }
 
     async fn under(&self, lease: &HeldLease, started: Instant) -> Result<MaterializedView> {
-        let registry = self.store.registry();
-        let done = |interval, summary, skipped| MaterializedView {
+        // A store that cannot be opened is found before all rows are read.
+        let name = self.view.online_store.as_deref();
+        let online = self.store.stores().online(&self.cx, name).await?;
+        let online = online.as_ref();
+        let mut held = self
+            .store
+            .checkpoint(&self.cx, online, &self.version)
+            .await?;
+        loop {
+            match self.attempt(lease, started, online, held).await {
+                // The store lost rows while the run was on.
+                Err(error) if error.code() == codes::ONLINE_LOST.id && !held.is_lost => {
+                    held.is_lost = true;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Materialises by what is known of the rows held.
+    async fn attempt(
+        &self,
+        lease: &HeldLease,
+        started: Instant,
+        online: &dyn OnlineStore,
+        held: Checkpoint,
+    ) -> Result<MaterializedView> {
+        let (cx, store) = (&self.cx, &self.store);
+        let done = |interval, summary, skipped, lost| MaterializedView {
             view: self.version.clone(),
             interval,
             summary,
             elapsed: started.elapsed(),
             skipped,
+            lost,
         };
-        let recorded = registry.intervals(&self.cx, &self.version).await?;
-        let interval = match self.range.work(&recorded, self.now_us) {
+        let recorded = store.registry().intervals(cx, &self.version).await?;
+        let work = self.range.work(&recorded, held.is_lost, self.now_us);
+        let interval = match work {
             Work::Run(interval) => interval,
             Work::Nothing { done: last, why } => {
-                return Ok(done(last, WriteSummary::default(), Some(why)));
+                return Ok(done(last, WriteSummary::default(), Some(why), None));
             }
         };
         let last_end_us = recorded.last().map(|last| last.end_us);
-        // A store that cannot be opened is found before all rows are read.
-        let name = self.view.online_store.as_deref();
-        let online = self.store.stores().online(&self.cx, name).await?;
         let (layout, rows) = self.read(interval, last_end_us).await?;
         lease.confirm().await?;
-        let summary = self.write(online.as_ref(), &layout, &rows).await?;
+        let summary = self.write(online, &layout, &rows).await?;
         lease.confirm().await?;
-        if let Some(known) = known_part(interval, self.now_us) {
-            registry
-                .record_interval(&self.cx, &self.version, known)
+        let is_filled_again = held.is_lost && covers(interval, &recorded);
+        // Kept before the interval: a run that is killed in between is done again. A loss that was not made
+        // up for keeps its checkpoint, so that the next run finds it too.
+        if !held.is_lost || is_filled_again {
+            let since = held.number.filter(|_| !held.is_lost);
+            store
+                .make_checkpoint(cx, online, &self.version, since)
                 .await?;
         }
-        Ok(done(interval, summary, None))
+        if let Some(known) = known_part(interval, self.now_us) {
+            let registry = store.registry();
+            registry.record_interval(cx, &self.version, known).await?;
+        }
+        let lost = match held.is_lost {
+            true => Some(self.told(online, interval, is_filled_again).await?),
+            false => None,
+        };
+        Ok(done(interval, summary, None, lost))
+    }
+
+    /// What is said of a loss.
+    async fn told(
+        &self,
+        online: &dyn OnlineStore,
+        interval: Interval,
+        is_filled_again: bool,
+    ) -> Result<String> {
+        let loss = self.store.loss_of(&self.cx, online, &self.version).await?;
+        let what = loss.what();
+        Ok(match (is_filled_again, interval.start_us) {
+            (false, _) => format!(
+                "{what}, and only this range was written; `provender materialize-incremental` fills the rest again{}",
+                loss.of_pushes()
+            ),
+            (true, None) => format!(
+                "{what}, so the view was filled again from the beginning{}",
+                loss.of_pushes()
+            ),
+            (true, Some(start_us)) => format!(
+                "{what}, so the view was filled again from {}, where it had begun{}",
+                format_instant(start_us),
+                loss.of_pushes()
+            ),
+        })
     }
 
     /// Reads everything that is to be written, so that how much it is is known, and a source that

@@ -17,6 +17,7 @@ use provender_core::time::UTC;
 use provender_core::{Error, Result, codes};
 
 use super::columns::Columns;
+use super::watch;
 use crate::cells::key_text;
 use crate::request::resolve::JoinedView;
 use crate::spine::defect;
@@ -135,6 +136,12 @@ impl ViewRules {
             ));
         }
         Ok(())
+    }
+
+    /// Takes keys that are not there for rows that cannot be read. `keys` are the request's key columns.
+    pub(super) fn mark_absent(&self, rows: &mut ViewRows, keys: &[ArrayRef]) {
+        let own: Vec<&ArrayRef> = self.keys.iter().map(|(_, key)| &keys[*key]).collect();
+        watch::mark_absent(rows, &own);
     }
 
     /// The values of rows at an instant. `keys` are the request's key columns.

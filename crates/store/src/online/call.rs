@@ -117,9 +117,15 @@ impl OnlineCall {
                 let what = format!("{asked} views and answered {found}");
                 return Err(contract(&store.info, &what));
             }
-            for (&join, rows) in store.joins.iter().zip(answer.views) {
+            let watches = store.joins.iter().zip(&store.watches);
+            for ((&join, watch), mut rows) in watches.zip(answer.views) {
                 let rules = &prepared.rules[join];
                 rules.check(&rows, n_rows, &store.info)?;
+                if let Some(watch) = watch
+                    && watch.is_lost(cx).await?
+                {
+                    rules.mark_absent(&mut rows, &keys);
+                }
                 views[join] = rules.judge(rows, &keys, now_us, prepared.with_status)?;
             }
         }

@@ -13,6 +13,7 @@ mod query;
 mod request;
 mod select;
 pub(crate) mod state;
+mod watch;
 
 pub use call::OnlineCall;
 pub use query::OnlineQuery;

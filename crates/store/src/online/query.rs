@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{Schema, SchemaRef};
 use provender_core::model::JoinKey;
-use provender_core::provider::{OnlineReader, ProviderInfo};
+use provender_core::provider::{OnlineReader, OnlineStore, ProviderInfo, ViewVersion};
 use provender_core::request::{ReadPlan, ViewLayout, ViewRead};
 use provender_core::{Context, Error, Result, codes};
 
@@ -15,6 +15,7 @@ use super::columns::Columns;
 use super::labels::{Label, labels, output_schema};
 use super::request::OnlineRequest;
 use super::select::select;
+use super::watch::Watch;
 use crate::FeatureStore;
 use crate::request::resolve::{Resolved, resolve};
 
@@ -121,6 +122,10 @@ impl FeatureStore {
                 .map(|key| key.value_type.to_field(&key.name));
             let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
             let store = self.stores().online(cx, name).await?;
+            let mut watches = Vec::with_capacity(views.len());
+            for view in &views {
+                watches.push(self.watch(cx, &store, &view.layout.view_version()).await?);
+            }
             let plan = ReadPlan {
                 keys: plan_keys,
                 views,
@@ -131,9 +136,27 @@ impl FeatureStore {
                 keys,
                 schema,
                 joins,
+                watches,
             });
         }
         Ok(stores)
+    }
+
+    /// What tells whether a version's rows were lost, asked now so that reads need not wait for it. A store
+    /// that does not answer is asked again by the first read.
+    async fn watch(
+        &self,
+        cx: &Context,
+        store: &Arc<dyn OnlineStore>,
+        view: &ViewVersion,
+    ) -> Result<Option<Watch>> {
+        let number = self.kept_checkpoint(cx, store.as_ref(), view).await?;
+        let watch = number.map(|number| Watch::new(store.clone(), view.clone(), number));
+        if let Some(watch) = &watch {
+            let _ = watch.is_lost(cx).await;
+            cx.check()?;
+        }
+        Ok(watch)
     }
 }
 
@@ -166,6 +189,8 @@ pub(super) struct StoreRead {
     pub(super) schema: SchemaRef,
     /// For each view of the plan its join.
     pub(super) joins: Vec<usize>,
+    /// For each view of the plan what tells whether rows of it were lost; `None` where nothing can be.
+    pub(super) watches: Vec<Option<Watch>>,
 }
 
 impl OnlineQuery {
@@ -197,6 +222,15 @@ impl OnlineQuery {
             }
         }
         schemes
+    }
+
+    /// Versions of views whose online store has lost rows that it acknowledged, such as `route_delay@1`, as
+    /// far as is known. Keys of these that are not there are answered as rows that cannot be read, until the
+    /// view is materialised again and the query prepared anew.
+    pub fn lost(&self) -> Vec<String> {
+        let watches = self.prepared.stores.iter().flat_map(|store| &store.watches);
+        let lost = watches.flatten().filter(|watch| watch.is_known_lost());
+        lost.map(Watch::name).collect()
     }
 
     /// The versions that were chosen, for people: `departure_delay@2`, or the views of a list.

@@ -3,7 +3,7 @@
 use crate::request::Selection;
 
 /// Features to read online.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OnlineRequest {
     /// Which features. Without a version a service, or a view of a list, is its newest version whose
     /// data are there, so that applying a change never empties an answer.

@@ -3,9 +3,9 @@
 //! A version is *filled* once a materialisation of it has finished or a push has reached it. Rows of a run
 //! that was killed half way do not count, so that a service never moves to a version which is still
 //! being filled. Pushes leave their mark as an interval beside the view's own, under a name that no
-//! view can have.
+//! view can have; the checkpoint of a store that can lose rows is kept likewise.
 
-use provender_core::provider::{Interval, ViewVersion};
+use provender_core::provider::{Interval, OnlineStore, ViewVersion};
 use provender_core::{Context, Result};
 
 use crate::FeatureStore;
@@ -42,13 +42,24 @@ impl FeatureStore {
     }
 
     /// Records that rows were pushed to a version's online store and are durable there. A mark that is
-    /// there already is left alone, so that pushes do not write to the registry each time.
+    /// there already is left alone, so that pushes do not write to the registry each time. With the first
+    /// push of a version that was never materialised comes its first checkpoint, so that a store which is
+    /// emptied is noticed though nothing is ever materialised.
     ///
     /// # Errors
-    /// `Unavailable` (`P304`).
-    pub(crate) async fn mark_pushed(&self, cx: &Context, view: &ViewVersion) -> Result<()> {
+    /// `Unavailable` (`P304`), and what the store says.
+    pub(crate) async fn mark_pushed(
+        &self,
+        cx: &Context,
+        online: &dyn OnlineStore,
+        view: &ViewVersion,
+    ) -> Result<()> {
         if self.is_pushed(cx, view).await? {
             return Ok(());
+        }
+        let checkpoint = self.kept_checkpoint(cx, online, view).await?;
+        if checkpoint.is_none() {
+            self.make_checkpoint(cx, online, view, None).await?;
         }
         let mark = Interval {
             start_us: None,
@@ -65,6 +76,7 @@ impl FeatureStore {
     /// `Unavailable` (`P304`).
     pub(crate) async fn forget_online_state(&self, cx: &Context, view: &ViewVersion) -> Result<()> {
         self.registry().forget_intervals(cx, view).await?;
+        self.forget_checkpoint(cx, view).await?;
         self.registry().forget_intervals(cx, &mark_of(view)).await
     }
 }

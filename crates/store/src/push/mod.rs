@@ -140,7 +140,8 @@ impl FeatureStore {
                 }
             };
             summary.online = Some(written);
-            self.mark_pushed(cx, &summary.view).await?;
+            let store = online.store.as_ref();
+            self.mark_pushed(cx, store, &summary.view).await?;
         }
         Ok(summary)
     }
@@ -344,7 +345,7 @@ impl Work {
     ) -> Result<Spilled> {
         let schema = rows.schema.clone();
         let found = self.columns.find(&schema)?;
-        let resources = store.resources();
+        let resources = store.resources(cx);
         let mut buffer = SpillBuffer::new(&resources, self.columns.schema.clone());
         let mut first_row = 0_u64;
         while let Some(batch) = rows.batches.next().await {

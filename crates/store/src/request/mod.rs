@@ -37,7 +37,7 @@ impl HistoricalRequest {
 }
 
 /// Which features a request wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selection {
     /// All features of a service.
     Service {

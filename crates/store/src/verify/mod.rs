@@ -90,6 +90,13 @@ impl VerifiedView {
         }
         self.n_agree as f64 / n_compared as f64
     }
+
+    fn add_note(&mut self, more: String) {
+        self.note = Some(match self.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more,
+        });
+    }
 }
 
 impl FeatureStore {
@@ -132,6 +139,7 @@ impl FeatureStore {
             note: None,
         };
         let intervals = self.registry().intervals(cx, &at).await?;
+        let loss = self.loss(cx, view, &at).await?;
         let Some(end_us) = intervals.iter().map(|interval| interval.end_us).max() else {
             verified.note = Some(match self.is_pushed(cx, &at).await? {
                 true => {
@@ -139,12 +147,18 @@ impl FeatureStore {
                 }
                 false => "never materialised".to_owned(),
             });
+            if let Some(loss) = loss {
+                verified.add_note(loss.note());
+            }
             return Ok(verified);
         };
         verified.end_us = Some(end_us);
         verified.note = gaps(&intervals);
+        if let Some(loss) = loss {
+            verified.add_note(loss.note());
+        }
 
-        let resources = self.resources();
+        let resources = self.resources(cx);
         let work = Work::prepare(self, cx, version, view, resources).await?;
         let drawing = Drawing {
             store: &work.offline,
@@ -165,10 +179,7 @@ impl FeatureStore {
                     "{n_held} rows are held online, and the source has {} keys up to then",
                     verified.n_keys
                 );
-                verified.note = Some(match verified.note.take() {
-                    Some(note) => format!("{note}; {surplus}"),
-                    None => surplus,
-                });
+                verified.add_note(surplus);
             }
         }
         if verified.n_keys > 0 {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use futures::FutureExt;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryOnlineStore, MemoryRegistry};
 use provender_conformance::{Table, Tables};
 use provender_core::model::{Relation, SourceVersion};
@@ -204,32 +203,23 @@ fn opened(id: &serde_json::Value) -> (Arc<VersionedStore>, Arc<MemoryRegistry>) 
 
 fn providers() -> Providers {
     let mut providers = Providers::default();
-    providers.register(Factory {
-        scheme: "versioned",
-        description: "versioned tables",
-        options_schema: || serde_json::Value::Bool(true),
-        offline: Some(|_, config| {
-            async move {
-                let store: Arc<dyn OfflineStore> = opened(&config.options["id"]).0;
-                Ok(store)
-            }
-            .boxed()
+    providers.register(
+        Factory::new("versioned", "versioned tables", || {
+            serde_json::Value::Bool(true)
+        })
+        .offline(|_, config| async move {
+            let store: Arc<dyn OfflineStore> = opened(&config.options["id"]).0;
+            Ok(store)
+        })
+        .online(|_, _| async move {
+            let store: Arc<dyn OnlineStore> = Arc::new(MemoryOnlineStore::new());
+            Ok(store)
+        })
+        .registry(|_, config| async move {
+            let registry: Arc<dyn Registry> = opened(&config.options["id"]).1;
+            Ok(registry)
         }),
-        online: Some(|_, _| {
-            async move {
-                let store: Arc<dyn OnlineStore> = Arc::new(MemoryOnlineStore::new());
-                Ok(store)
-            }
-            .boxed()
-        }),
-        registry: Some(|_, config| {
-            async move {
-                let registry: Arc<dyn Registry> = opened(&config.options["id"]).1;
-                Ok(registry)
-            }
-            .boxed()
-        }),
-    });
+    );
     providers
 }
 

@@ -6,6 +6,7 @@ mod dataset;
 mod dataset_store;
 mod delete;
 mod historical;
+mod losses;
 mod materialize;
 mod materialize_random;
 mod materialize_runs;

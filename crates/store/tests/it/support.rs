@@ -10,7 +10,6 @@ use arrow_array::{
 };
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryOnlineStore, MemoryRegistry};
 use provender_conformance::{Table, Tables};
@@ -322,33 +321,22 @@ fn keep_online(id: &str, store: &MemoryOnlineStore) -> StoreBlock {
 
 fn providers() -> Providers {
     let mut providers = Providers::default();
-    providers.register(Factory {
-        scheme: "memory",
-        description: "in memory",
-        options_schema: || serde_json::Value::Bool(true),
-        offline: Some(|_, config| {
-            async move {
+    providers.register(
+        Factory::new("memory", "in memory", || serde_json::Value::Bool(true))
+            .offline(|_, config| async move {
                 let store: Arc<dyn OfflineStore> = opened(&STORES, &config.options["id"])?;
                 Ok(store)
-            }
-            .boxed()
-        }),
-        online: Some(|_, config| {
-            async move {
+            })
+            .online(|_, config| async move {
                 let store: Arc<dyn OnlineStore> = opened(&ONLINE, &config.options["id"])?;
                 Ok(store)
-            }
-            .boxed()
-        }),
-        registry: Some(|_, config| {
-            async move {
+            })
+            .registry(|_, config| async move {
                 let registry: Arc<dyn provender_core::provider::Registry> =
                     opened(&REGISTRIES, &config.options["id"])?;
                 Ok(registry)
-            }
-            .boxed()
-        }),
-    });
+            }),
+    );
     providers
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
-use futures::FutureExt;
 use provender_conformance::memory::{MemoryOfflineStore, MemoryRegistry};
 use provender_conformance::{Table, Tables};
 use provender_core::provider::{
@@ -52,23 +51,15 @@ fn providers() -> Providers {
     providers.register(provender_providers_local::factory());
     providers.register(provender_providers_delta::factory());
     providers.register(provender_providers_registry::sqlite_factory());
-    providers.register(Factory {
-        scheme: "memory",
-        description: "in memory",
-        options_schema: || serde_json::Value::Bool(true),
-        offline: Some(|cx, _| {
-            async move {
+    providers.register(
+        Factory::new("memory", "in memory", || serde_json::Value::Bool(true))
+            .offline(|cx, _| async move {
                 let store = made().remove(cx.project());
                 let store = store.ok_or_else(|| Error::new(&codes::INTERNAL, "opened twice"))?;
                 Ok(store as Arc<dyn OfflineStore>)
-            }
-            .boxed()
-        }),
-        online: None,
-        registry: Some(|_, _| {
-            async { Ok(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>) }.boxed()
-        }),
-    });
+            })
+            .registry(|_, _| async { Ok(Arc::new(MemoryRegistry::new()) as Arc<dyn Registry>) }),
+    );
     providers
 }
 

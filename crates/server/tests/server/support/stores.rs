@@ -3,7 +3,6 @@
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use provender_conformance::memory::{MemoryOfflineStore, MemoryOnlineStore, MemoryRegistry};
@@ -33,6 +32,8 @@ pub struct TestStore {
     pub on_scan: OnScan,
     pub write_delay: Mutex<Duration>,
     pub n_writes: AtomicUsize,
+    /// What each call of a scan or write was allowed to hold.
+    pub memory: Mutex<Vec<u64>>,
 }
 
 #[derive(Default)]
@@ -87,6 +88,7 @@ impl OfflineStore for TestStore {
     }
 
     async fn scan(&self, cx: &Context, mut scan: Scan) -> Result<Vec<BatchStream>> {
+        self.memory.lock().unwrap().push(cx.memory_within(u64::MAX));
         let hook = self.on_scan.0.lock().unwrap().clone();
         if let Some(hook) = hook
             && let Some(answer) = hook(scan.clone()).await?
@@ -120,6 +122,7 @@ impl OfflineStore for TestStore {
         write: OfflineWrite,
         rows: BatchStream,
     ) -> Result<WriteSummary> {
+        self.memory.lock().unwrap().push(cx.memory_within(u64::MAX));
         let delay = *self.write_delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         let written = self.inner.write(cx, write, rows).await?;
@@ -163,31 +166,20 @@ pub(super) fn keep<T>(all: &Opened<T>, id: &str, value: &Arc<T>) -> StoreBlock {
 
 pub(super) fn providers() -> Providers {
     let mut providers = Providers::default();
-    providers.register(Factory {
-        scheme: "memory",
-        description: "in memory",
-        options_schema: || Value::Bool(true),
-        offline: Some(|_, config| {
-            async move {
+    providers.register(
+        Factory::new("memory", "in memory", || Value::Bool(true))
+            .offline(|_, config| async move {
                 let store: Arc<dyn OfflineStore> = opened(&STORES, &config.options["id"])?;
                 Ok(store)
-            }
-            .boxed()
-        }),
-        online: Some(|_, config| {
-            async move {
+            })
+            .online(|_, config| async move {
                 let store: Arc<dyn OnlineStore> = opened(&ONLINE, &config.options["id"])?;
                 Ok(store)
-            }
-            .boxed()
-        }),
-        registry: Some(|_, config| {
-            async move {
+            })
+            .registry(|_, config| async move {
                 let registry: Arc<dyn Registry> = opened(&REGISTRIES, &config.options["id"])?;
                 Ok(registry)
-            }
-            .boxed()
-        }),
-    });
+            }),
+    );
     providers
 }

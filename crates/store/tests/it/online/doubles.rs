@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use futures::FutureExt;
 use provender_conformance::memory::{MemoryOnlineStore, MemoryRegistry};
 use provender_core::provider::{
     Author, Change, Commit, Factory, Interval, Lease, OnlineCapabilities, OnlineReader,
@@ -238,14 +237,11 @@ pub async fn reopened(
         .unwrap_or_else(PoisonError::into_inner)
         .insert(id.clone(), Kept { registry, online });
     let mut providers = Providers::default();
-    providers.register(Factory {
-        scheme: "kept",
-        description: "as tests made it",
-        options_schema: || serde_json::Value::Bool(true),
-        offline: None,
-        online: Some(|_, config| async move { Ok(kept(&config.options["id"]).online) }.boxed()),
-        registry: Some(|_, config| async move { Ok(kept(&config.options["id"]).registry) }.boxed()),
-    });
+    providers.register(
+        Factory::new("kept", "as tests made it", || serde_json::Value::Bool(true))
+            .online(|_, config| async move { Ok(kept(&config.options["id"]).online) })
+            .registry(|_, config| async move { Ok(kept(&config.options["id"]).registry) }),
+    );
     let block = StoreBlock {
         scheme: "kept".to_owned(),
         options: serde_json::Map::from_iter([("id".to_owned(), id.into())]),
