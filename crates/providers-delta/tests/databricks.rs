@@ -10,8 +10,12 @@
 
 #[path = "databricks/direct.rs"]
 mod direct;
+#[path = "databricks/documents.rs"]
+mod documents;
 #[path = "databricks/faults.rs"]
 mod faults;
+#[path = "databricks/kit.rs"]
+mod kit;
 #[path = "databricks/logins.rs"]
 mod logins;
 #[path = "databricks/properties.rs"]

@@ -4,6 +4,9 @@ when a test asks for that.
 
 Run: server.py [--parent]     prints {"url", "s3"} on one line; with --parent it ends when stdin does.
 
+A VARIANT is sent as JSON text, as Databricks does in ARROW_STREAM; the engine's own bytes are never seen. Time
+zones and names follow Databricks where the engine does otherwise (`insert`).
+
 Tables are Delta tables in the bucket "lake" and lie in the catalog "sail". Whoever logs in has a name: the
 token "dapi-NAME", or the service principal NAME with the secret "oauth-canary". What is set for a name by
 POST /standin/set {"name", ...} holds for its requests:
@@ -14,6 +17,7 @@ POST /standin/set {"name", ...} holds for its requests:
   link_ttl          seconds for which a link to a chunk can be followed (900)
   token_ttl         seconds for which an OAuth token is taken (3600)
   key_ttl           seconds for which keys of storage are taken (3600)
+  nested_text       lists, maps and structs are sent as JSON text, as most warehouses do (false)
   deny_keys         keys of storage are refused (false)
   row_filter        tables are told to have a row filter (false)
   lost_text         answers are lost of statements that hold this text alone (any)
@@ -59,7 +63,7 @@ CATALOG = "sail"
 BUCKET = "lake"
 OWN_KEY = "standin"
 SETTINGS = {"chunk_rows": 10_000, "pending": 0, "slow": None, "cancel": None, "link_ttl": 900, "token_ttl": 3600,
-            "key_ttl": 3600, "deny_keys": False, "row_filter": False, "lost_text": ""}
+            "key_ttl": 3600, "nested_text": False, "deny_keys": False, "row_filter": False, "lost_text": ""}
 FAULTS = ("throttle", "unavailable", "lost_answer", "stale_links", "link_unavailable", "link_cut", "conflict")
 NAME = r"((?:`(?:[^`]|``)+`|\w+)(?:\.(?:`(?:[^`]|``)+`|\w+))*)"
 
@@ -190,11 +194,17 @@ def bound(sql, parameters):
     return re.sub(r"'(?:[^'\\]|\\.)*'|`(?:[^`]|``)*`|:(\w+)", put, sql, flags=re.S)
 
 
+def parts(text):
+    """The parts of a name, without their quotes."""
+    found = re.findall(r"`((?:[^`]|``)+)`|(\w+)", text)
+    return [quoted.replace("``", "`") or plain for quoted, plain in found]
+
+
 def whole_name(text, body):
     """A table's parts, of the statement's catalog and schema where it names none."""
-    parts = [part.strip("`").replace("``", "`") for part in re.findall(r"`(?:[^`]|``)+`|\w+", text)]
-    parts = [body["catalog"], body["schema"]][: 3 - len(parts)] + parts
-    return ".".join(parts).lower(), ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+    found = parts(text)
+    found = [body["catalog"], body["schema"]][: 3 - len(found)] + found
+    return ".".join(found).lower(), ".".join("`" + part.replace("`", "``") + "`" for part in found)
 
 
 def end_of_columns(text):
@@ -241,12 +251,29 @@ def create_table(match, body):
     return "SELECT 0 AS n"
 
 
+def insert(match, body):
+    """INSERT with a list of columns. The engine would fold their names to lower case and take them apart at dots,
+    which Databricks does not, so it is given the values by place."""
+    verb, name, rest = match.groups()
+    end = end_of_columns(rest)
+    named = [parts(text)[0].lower() for text in re.findall(r"`(?:[^`]|``)+`|\w+", rest[:end])]
+    quoted = whole_name(name, body)[1]
+    found = [column.lower() for column in spark.sql(f"SELECT * FROM {quoted} LIMIT 0").columns]
+    if unknown := [column for column in named if column not in found]:
+        raise Refused(f"[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column named {unknown[0]} cannot be resolved.")
+    values = ", ".join(f"q.c{named.index(column)}" if column in named else "NULL" for column in found)
+    places = ", ".join(f"c{at}" for at in range(len(named)))
+    return f"{verb} {quoted} SELECT {values} FROM ({rest[end:]}) AS q({places})"
+
+
 def translated(body):
     """The statement as the engine takes it; what only a catalog does is done here."""
     sql = body["statement"]
     parameters = {p["name"]: p.get("value") for p in body.get("parameters") or []}
     if match := re.match(rf"\s*CREATE\s+(OR REPLACE\s+)?TABLE\s+(IF NOT EXISTS\s+)?{NAME}(.*)$", bound(sql, parameters), flags=re.S):
         return create_table(match, body), {}
+    if match := re.match(rf"\s*(INSERT INTO|INSERT OVERWRITE)\s+{NAME}\s+(\(.*)$", bound(sql, parameters), flags=re.S):
+        return insert(match, body), {}
     if match := re.match(rf"\s*CREATE VIEW {NAME} AS (.*)$", sql, flags=re.S):
         key, quoted = whole_name(match.group(1), body)
         tables[key] = {"table_id": uuid.uuid4().hex, "table_type": "VIEW", "data_source_format": "", "storage_location": ""}
@@ -279,6 +306,25 @@ def told(error):
         return text[:2000]
     found = next((name for part, name in CLASSES if part in text.lower()), None)
     return f"[{found}] {text}"[:2000] if found else text[:2000]
+
+
+def json_value(value, kind):
+    """A value of an Arrow type as JSON tells it; numbers by their own digits."""
+    if value is None or pa.types.is_boolean(kind):
+        return json.dumps(value)
+    if pa.types.is_list(kind):
+        return f"[{','.join(json_value(item, kind.value_type) for item in value)}]"
+    if pa.types.is_map(kind):
+        pairs = (f"{json.dumps(str(key))}:{json_value(item, kind.item_type)}" for key, item in value)
+        return "{" + ",".join(pairs) + "}"
+    if pa.types.is_struct(kind):
+        pairs = (f"{json.dumps(field.name)}:{json_value(value[field.name], field.type)}" for field in kind)
+        return "{" + ",".join(pairs) + "}"
+    if pa.types.is_floating(kind) and value == value and abs(value) != float("inf"):
+        return repr(value)
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        return str(value)
+    return json.dumps(value.isoformat() if hasattr(value, "isoformat") else str(value))
 
 
 class Statement:
@@ -315,6 +361,10 @@ class Statement:
                 if isinstance(field.dataType, VariantType):
                     values = [None if v is None else VariantVal(v["value"], v["metadata"]).toJson()
                               for v in table.column(at).to_pylist()]
+                    table = table.set_column(at, field.name, pa.array(values, pa.string()))
+                elif settings["nested_text"] and pa.types.is_nested(table.schema.field(at).type):
+                    kind = table.schema.field(at).type
+                    values = [None if v is None else json_value(v, kind) for v in table.column(at).to_pylist()]
                     table = table.set_column(at, field.name, pa.array(values, pa.string()))
             self.table = table
             self.end("SUCCEEDED")

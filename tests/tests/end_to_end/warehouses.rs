@@ -4,13 +4,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::product::{binary, repository};
 use crate::redis_servers::Server;
@@ -60,6 +63,15 @@ on_demand_feature_views:
 feature_services: [{name: customers, features: [last_visit, visits_lately, member, derived]}]
 ";
 
+const TRAINING: [&str; 7] = [
+    "historical",
+    "--service",
+    "customers",
+    "--spine",
+    "spine.csv",
+    "--output",
+    "csv",
+];
 const N_KEYS: u32 = 60;
 const N_DAYS: u32 = 25;
 
@@ -171,27 +183,35 @@ struct Seen {
     online: String,
 }
 
-/// Makes the project with these blocks, and does with it what a user does.
-fn seen(what: &str, blocks: &Value) -> Seen {
+/// A project with these blocks, whose files are there.
+fn project(blocks: &Value) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("features")).unwrap();
     fs::write(folder.path().join("features/all.yaml"), DEFINITIONS).unwrap();
     // JSON is YAML.
     fs::write(folder.path().join("provender.yaml"), blocks.to_string()).unwrap();
     write_rows(folder.path());
-    let run = |args: &[&str]| {
-        let mut command = Command::new(binary());
-        command
-            .arg("-C")
-            .arg(folder.path())
-            .args(args)
-            .env_remove("PROVENDER_ENV")
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        succeeds(command)
-    };
+    folder
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .arg("-C")
+        .arg(folder)
+        .args(args)
+        .env_remove("PROVENDER_ENV")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Makes the project with these blocks, and does with it what a user does.
+fn seen(what: &str, blocks: &Value) -> Seen {
+    let folder = project(blocks);
+    let run = |args: &[&str]| succeeds(command(folder.path(), args));
     run(&["import", "visits", "visits.csv"]);
     run(&["import", "members", "members.csv"]);
     run(&["apply", "--yes"]);
@@ -205,18 +225,9 @@ fn seen(what: &str, blocks: &Value) -> Seen {
             "{what}: {told}"
         );
     }
-    let training = [
-        "historical",
-        "--service",
-        "customers",
-        "--spine",
-        "spine.csv",
-        "--output",
-        "csv",
-    ];
-    let as_known = [&training[..], &["--as-known"]].concat();
+    let as_known = [&TRAINING[..], &["--as-known"]].concat();
     Seen {
-        training: run(&training),
+        training: run(&TRAINING),
         as_known: run(&as_known),
         online: run(&[
             "online",
@@ -228,6 +239,14 @@ fn seen(what: &str, blocks: &Value) -> Seen {
             "csv",
         ]),
     }
+}
+
+fn workspace(told: &Value, execution: &str, schema: &str) -> Value {
+    json!({
+        "type": "databricks", "endpoint": told["url"], "token": "dapi-one", "warehouse_id": "abc123",
+        "catalog": "sail", "schema": schema, "execution": execution, "inline_rows": 10,
+        "storage": {"endpoint": told["s3"], "allow_http": true, "region": "us-east-1"},
+    })
 }
 
 #[test]
@@ -243,13 +262,7 @@ fn one_project_answers_the_same_on_every_store() {
     assert!(expected.training.lines().count() == 401 && expected.online.lines().count() == 66);
     assert!(expected.as_known != expected.training);
     let told: Value = serde_json::from_str(&databricks.told).unwrap();
-    let workspace = |execution: &str, schema: &str| {
-        json!({
-            "type": "databricks", "endpoint": told["url"], "token": "dapi-one", "warehouse_id": "abc123",
-            "catalog": "sail", "schema": schema, "execution": execution, "inline_rows": 10,
-            "storage": {"endpoint": told["s3"], "allow_http": true, "region": "us-east-1"},
-        })
-    };
+    let workspace = |execution, schema| workspace(&told, execution, schema);
     let account = json!({
         "type": "snowflake", "account": "test-account",
         "endpoint": format!("http://127.0.0.1:{}", snowflake.told.trim()),
@@ -282,4 +295,74 @@ fn one_project_answers_the_same_on_every_store() {
         }
         assert_eq!(found, expected, "{what}");
     }
+}
+
+/// Asks the stand-in itself: what happened under the login, or, with a body, that it be changed.
+fn ask(told: &Value, path: &str, body: Option<&Value>) -> Value {
+    let host = told["url"].as_str().unwrap().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).unwrap();
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let body = body.map(Value::to_string).unwrap_or_default();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// Waits until so many tables that hold spines are there.
+fn until_left(told: &Value, n_left: usize) {
+    let begun = Instant::now();
+    loop {
+        let state = ask(told, "/standin/state?name=one", None);
+        let tables = state["tables"].as_array().unwrap().iter();
+        let is_left = |table: &&Value| table.as_str().unwrap().contains(".provender_tmp_");
+        if tables.filter(is_left).count() == n_left {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{state}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn the_spine_of_a_killed_join_is_dropped_by_the_next() {
+    let databricks = StandIn::start("databricks/server.py", "pysail, pyspark, moto, deltalake");
+    let Some(databricks) = databricks else {
+        return;
+    };
+    let told: Value = serde_json::from_str(&databricks.told).unwrap();
+    let offline = workspace(&told, "warehouse", "killed");
+    let folder = project(&json!({"project": "shop", "offline_store": offline}));
+    for args in [
+        &["import", "visits", "visits.csv"][..],
+        &["import", "members", "members.csv"],
+        &["apply", "--yes"],
+    ] {
+        succeeds(command(folder.path(), args));
+    }
+    until_left(&told, 0);
+    // The statement that joins does not end.
+    ask(
+        &told,
+        "/standin/set",
+        Some(&json!({"name": "one", "slow": "pv_spine"})),
+    );
+    let mut killed = command(folder.path(), &TRAINING).spawn().unwrap();
+    until_left(&told, 1);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    until_left(&told, 1);
+    ask(
+        &told,
+        "/standin/set",
+        Some(&json!({"name": "one", "slow": null})),
+    );
+    let rows = succeeds(command(folder.path(), &TRAINING));
+    assert_eq!(rows.lines().count(), 401);
+    until_left(&told, 0);
 }

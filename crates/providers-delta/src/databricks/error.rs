@@ -185,7 +185,6 @@ fn is_missing_class(class: &str) -> bool {
             | "TABLE_DOES_NOT_EXIST"
             | "SCHEMA_DOES_NOT_EXIST"
             | "CATALOG_DOES_NOT_EXIST"
-            | "RESOURCE_DOES_NOT_EXIST"
     )
 }
 

@@ -12,6 +12,7 @@ mod delete;
 mod direct;
 mod error;
 mod http;
+mod nested;
 mod pushdown;
 mod results;
 mod route;
@@ -26,7 +27,6 @@ mod write;
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use provender_core::provider::{Factory, OfflineStore, options};
 
 pub use self::config::{DatabricksConfig, Execution};
@@ -37,19 +37,14 @@ pub const SCHEME: &str = "databricks";
 
 /// An offline store under `type: databricks`.
 pub fn factory() -> Factory {
-    Factory {
-        scheme: SCHEME,
-        description: "Databricks tables, in a SQL warehouse or directly through Unity Catalog",
-        options_schema: config::options_schema,
-        offline: Some(|_, config| {
-            async move {
-                let options: DatabricksConfig = options(&config)?;
-                let store = DatabricksOfflineStore::open(&options, &config)?;
-                Ok(Arc::new(store) as Arc<dyn OfflineStore>)
-            }
-            .boxed()
-        }),
-        online: None,
-        registry: None,
-    }
+    Factory::new(
+        SCHEME,
+        "Databricks tables, in a SQL warehouse or directly through Unity Catalog",
+        config::options_schema,
+    )
+    .offline(|_, config| async move {
+        let options: DatabricksConfig = options(&config)?;
+        let store = DatabricksOfflineStore::open(&options, &config)?;
+        Ok(Arc::new(store) as Arc<dyn OfflineStore>)
+    })
 }

@@ -95,8 +95,15 @@ async fn join_sql(
         error.help("give the spine as rows: Provender then computes the join itself")
     })?;
     let scratch = store.scratch()?;
-    let plan = sql_plan(store, cx, &join, &sql, &sources, &scratch.table).await?;
-    let scratch = (!plan.setup.is_empty()).then_some(scratch);
+    let plan = sql_plan(store, cx, &join, &sql, &sources, &scratch.table).await;
+    let scratch = match &plan {
+        Ok(plan) if !plan.setup.is_empty() => Some(scratch),
+        _ => {
+            scratch.forget();
+            None
+        }
+    };
+    let plan = plan?;
     run(store, cx, plan, scratch, answers::of_views(&join.views)).await
 }
 

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::cast;
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use provender_core::time::{now_us, parse_instant};
@@ -15,6 +15,7 @@ use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_engine::parts::{self, PartLimits, PartSource, pause};
 
 use super::http::{Ask, Http, LinkFailure, Links, MAX_LINK_ATTEMPTS, link_headers};
+use super::nested;
 use super::statement::{Chunk, Finished, Link, ResultPart, Statement, Warehouse};
 use super::types::{self, is_nested};
 use crate::convert::rearrange;
@@ -229,21 +230,27 @@ impl PartSource for LinkedChunks {
                 ),
             ));
         }
-        for (column, field) in batch.columns().iter().zip(schema.fields()) {
-            // Some warehouses send nested values as JSON, which carries floats and bytes less exactly.
-            if is_nested(field.data_type()) && !is_nested(column.data_type()) {
-                return Err(Error::new(
-                    &codes::OFFLINE_DATA,
-                    format!(
-                        "column {:?} is {} and comes as {}",
-                        field.name(),
-                        field.data_type(),
-                        column.data_type()
-                    ),
-                )
-                .help("read the table directly (execution: direct), or take the column apart in a query"));
-            }
+        let is_text = |(column, field): (&ArrayRef, &FieldRef)| {
+            is_nested(field.data_type()) && !is_nested(column.data_type())
+        };
+        if !batch.columns().iter().zip(schema.fields()).any(is_text) {
+            let all: Vec<usize> = (0..batch.num_columns()).collect();
+            return rearrange(batch, &all, schema);
         }
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| match is_text((column, field)) {
+            true => nested::from_json(column, field),
+            false => Ok(column.clone()),
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let fields = columns.iter().zip(schema.fields());
+        let fields: Vec<_> = fields
+            .map(|(column, field)| Field::new(field.name(), column.data_type().clone(), true))
+            .collect();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
+        let batch = &batch.map_err(|error| {
+            Error::new(&codes::INTERNAL, "a result's columns are not its own").source(error)
+        })?;
         let all: Vec<usize> = (0..batch.num_columns()).collect();
         rearrange(batch, &all, schema)
     }

@@ -218,7 +218,7 @@ impl Warehouse {
             Err(ended) => {
                 let is_starting = running.state == "PENDING";
                 // A process that ends now must not be quicker than the request that cancels.
-                let _ = tokio::time::timeout(CANCEL_WAIT, running.cancel()).await;
+                let _ = tokio::time::timeout(CANCEL_WAIT, running.left().cancel()).await;
                 Err(match is_starting && ended.code() == codes::DEADLINE.id {
                     true => ended
                         .prefixed(format!(
@@ -287,7 +287,38 @@ impl Running {
         }
     }
 
-    async fn cancel(&mut self) {
+    /// What is left to cancel; nothing after that.
+    fn left(&mut self) -> Left {
+        Left {
+            http: self.http.clone(),
+            submitting: self.submitting.take(),
+            id: self.id.take(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let left = self.left();
+        if left.submitting.is_none() && left.id.is_none() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // A runtime that ends drops this at once, so it must not be a value that spawns when it is dropped.
+            runtime.spawn(left.cancel());
+        }
+    }
+}
+
+/// A statement that nobody waits for any more.
+struct Left {
+    http: Http,
+    submitting: Option<JoinHandle<Result<Answer>>>,
+    id: Option<String>,
+}
+
+impl Left {
+    async fn cancel(mut self) {
         if let Some(submitting) = self.submitting.take()
             && let Ok(Ok(answer)) = submitting.await
         {
@@ -299,23 +330,6 @@ impl Running {
             if let Err(error) = cancelled {
                 tracing::warn!(statement_id = id, %error, "a statement could not be cancelled");
             }
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.submitting.is_none() && self.id.is_none() {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let mut left = Self {
-                http: self.http.clone(),
-                submitting: self.submitting.take(),
-                id: self.id.take(),
-                state: String::new(),
-            };
-            runtime.spawn(async move { left.cancel().await });
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -9,7 +11,7 @@ use async_trait::async_trait;
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::provider::{
     OfflineCapabilities, OfflineStore, Provider, ProviderConfig, ProviderInfo, Resources,
-    RowAccess, unsupported,
+    RowAccess, WantedKeys, unsupported,
 };
 use provender_core::request::{
     LatestPerKey, Maintenance, MaintenanceSummary, OfflineRequest, OfflineWrite, PointInTimeJoin,
@@ -27,11 +29,14 @@ use super::direct::{self, DirectTables, Reach};
 use super::http::Http;
 use super::results::Client;
 use super::route::{direct_table, route};
-use super::scratch::Scratch;
+use super::scratch::{self, Scratch};
 use super::statement::Warehouse;
 use super::tables::{self, Namespace, dotted};
 use super::{delete, pushdown, write};
 use crate::location;
+
+/// For so long tables that were left behind are looked for.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Tables of a Databricks workspace. Cheap to clone; clones share what they know and their logins.
 #[derive(Clone)]
@@ -46,6 +51,8 @@ pub struct DatabricksOfflineStore {
     pub(crate) insert_bytes: usize,
     /// The URL under which new tables are made, without a slash at its end.
     pub(crate) location: Option<String>,
+    /// Whether tables that were left behind have been looked for.
+    has_swept: Arc<AtomicBool>,
     host: String,
     login: &'static str,
 }
@@ -139,6 +146,7 @@ impl DatabricksOfflineStore {
             inline_rows: options.inline_rows,
             insert_bytes: options.insert_bytes,
             location,
+            has_swept: Arc::default(),
             host,
             login: what,
         })
@@ -173,11 +181,21 @@ impl DatabricksOfflineStore {
     /// # Errors
     /// As [`Self::client`].
     pub(crate) fn scratch(&self) -> Result<Scratch> {
-        Scratch::new(
-            self.client()?,
-            &self.namespace.catalog,
-            &self.namespace.schema,
-        )
+        let client = self.client()?;
+        let Namespace { catalog, schema } = &self.namespace;
+        let mut scratch = Scratch::new(client, catalog, schema)?;
+        // What killed processes left behind is looked for once, beside the work.
+        if !self.has_swept.swap(true, Ordering::Relaxed) {
+            let (client, store) = (client.clone(), self.clone());
+            scratch.sweeping = Some(tokio::spawn(async move {
+                let cx = Context::new("provender").with_timeout(SWEEP_TIMEOUT);
+                match store.direct.catalog.names(&cx, &store.namespace).await {
+                    Ok(names) => scratch::drop_left(&client, &store.namespace, &names).await,
+                    Err(error) => tracing::debug!(%error, "tables are not listed"),
+                }
+            }));
+        }
+        Ok(scratch)
     }
 
     /// The answer to a name that no table has.
@@ -243,6 +261,7 @@ impl Provider for DatabricksOfflineStore {
     }
 
     async fn check(&self, cx: &Context) -> Result<Vec<String>> {
+        cx.check()?;
         let names = self.direct.catalog.names(cx, &self.namespace).await?;
         let tables = if names.len() == 1 { "table" } else { "tables" };
         let mut findings = vec![format!(
@@ -254,12 +273,12 @@ impl Provider for DatabricksOfflineStore {
         )];
         let left = names
             .iter()
-            .filter(|name| name.starts_with(super::scratch::PREFIX));
+            .filter(|name| name.starts_with(scratch::PREFIX));
         let n_left = left.count();
         if n_left > 0 {
             findings.push(format!(
-                "{n_left} tables named {}* are there: of work that goes on, or of processes that were killed; the latter can be dropped",
-                super::scratch::PREFIX
+                "{n_left} tables named {}* are there: of work that goes on, or of processes that were killed; the next join or write drops those of this machine, and all after a week",
+                scratch::PREFIX
             ));
         }
         match &self.client {
@@ -299,6 +318,7 @@ impl OfflineStore for DatabricksOfflineStore {
     }
 
     async fn schema(&self, cx: &Context, source: &SourceRef) -> Result<SchemaRef> {
+        cx.check()?;
         if route(self, cx, [source]).await?.is_direct {
             let table = direct_table(self, cx, source).await?;
             return table.store.schema(cx, &table.source(source)).await;
@@ -307,16 +327,27 @@ impl OfflineStore for DatabricksOfflineStore {
     }
 
     async fn scan(&self, cx: &Context, scan: Scan) -> Result<Vec<BatchStream>> {
+        cx.check()?;
         pushdown::scan(self, cx, scan).await
     }
 
-    async fn open_rows(&self, cx: &Context, mut scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
+    async fn open_rows(&self, cx: &Context, scan: Scan) -> Result<Option<Arc<dyn RowAccess>>> {
+        self.open_rows_of(cx, scan, Vec::new()).await
+    }
+
+    async fn open_rows_of(
+        &self,
+        cx: &Context,
+        mut scan: Scan,
+        keys: Vec<WantedKeys>,
+    ) -> Result<Option<Arc<dyn RowAccess>>> {
+        cx.check()?;
         if !route(self, cx, [&scan.source]).await?.is_direct {
             return Ok(None);
         }
         let table = direct_table(self, cx, &scan.source).await?;
         scan.source = table.source(&scan.source);
-        table.store.open_rows(cx, scan).await
+        table.store.open_rows_of(cx, scan, keys).await
     }
 
     async fn point_in_time_join(
@@ -325,14 +356,17 @@ impl OfflineStore for DatabricksOfflineStore {
         join: PointInTimeJoin,
         spine: Spine,
     ) -> Result<BatchStream> {
+        cx.check()?;
         pushdown::join(self, cx, join, spine).await
     }
 
     async fn latest(&self, cx: &Context, latest: LatestPerKey) -> Result<BatchStream> {
+        cx.check()?;
         pushdown::latest(self, cx, latest).await
     }
 
     async fn windows(&self, cx: &Context, windows: WindowsAt) -> Result<BatchStream> {
+        cx.check()?;
         pushdown::windows(self, cx, windows).await
     }
 
@@ -346,6 +380,7 @@ impl OfflineStore for DatabricksOfflineStore {
     }
 
     async fn delete(&self, cx: &Context, source: &SourceRef, keys: RecordBatch) -> Result<()> {
+        cx.check()?;
         delete::delete(self, cx, source, keys).await
     }
 
@@ -356,10 +391,12 @@ impl OfflineStore for DatabricksOfflineStore {
     }
 
     async fn explain(&self, cx: &Context, request: &OfflineRequest) -> Result<String> {
+        cx.check()?;
         pushdown::explain(self, cx, request).await
     }
 
     async fn pin(&self, cx: &Context, source: &SourceRef) -> Result<SourceVersion> {
+        cx.check()?;
         if let Some(version) = &source.version {
             return Ok(version.clone());
         }

@@ -68,12 +68,17 @@ pub(crate) async fn find(
             refuse_equal_names(&schema, source)?;
             Ok((schema, table))
         }
-        Err(error) => Err(match &source.relation {
-            Relation::Table(name) if is_missing(&error) && source.filter.is_none() => {
-                store.missing(cx, name).await
+        Err(error) => {
+            if let (Relation::Table(name), Some(table)) = (&source.relation, &table)
+                && is_missing(&error)
+                // What is missing may be a table that the filter names.
+                && (source.filter.is_none()
+                    || store.direct.catalog.table(cx, &dotted(table)).await?.is_none())
+            {
+                return Err(store.missing(cx, name).await);
             }
-            _ => on_source(error, source),
-        }),
+            Err(on_source(error, source))
+        }
     }
 }
 

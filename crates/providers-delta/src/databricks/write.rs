@@ -14,7 +14,7 @@ use provender_core::{BatchStream, Context, Error, Result, codes};
 use provender_dialects::{Dialect, RowTexts, TableName};
 
 use super::config::Execution;
-use super::delete::repeated;
+use super::delete::{goes_to_the_warehouse, repeated};
 use super::direct::{DirectTable, Reach};
 use super::error::is_there;
 use super::rows::RowShape;
@@ -56,7 +56,16 @@ pub(crate) async fn write(
     }
     let is_warehouse = store.execution == Execution::Warehouse && write.id.is_none();
     match reach {
-        Reach::Direct(table) if !is_warehouse => directly(cx, &table, write, rows).await,
+        Reach::Direct(table) if !is_warehouse => {
+            // Rows can be read once, so it is known before the first whether the storage lets them in.
+            match table.size(None).await {
+                Err(error) if write.id.is_none() && goes_to_the_warehouse(store, &error) => {
+                    in_warehouse(store, cx, &write, &full, rows).await
+                }
+                Err(error) => Err(error),
+                Ok(_) => directly(cx, &table, write, rows).await,
+            }
+        }
         Reach::Not(why) if write.id.is_some() => Err(Error::new(
             &codes::UNSUPPORTED,
             format!("table {name:?} {why}, so a write with an id cannot be made to count once"),

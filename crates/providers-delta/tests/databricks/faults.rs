@@ -345,3 +345,69 @@ async fn a_conflicting_writer_is_waited_out() {
     assert_eq!(workspace.count("conflict").await, 2);
     assert_eq!(n_rows(&*store, "t").await, 3);
 }
+
+#[tokio::test]
+async fn tables_of_killed_processes_are_dropped_and_no_others() {
+    let Some(workspace) = Workspace::stand_in(json!({})).await else {
+        return;
+    };
+    let workspace = workspace.with(json!({"inline_rows": 5}));
+    let store = workspace.open().await;
+    append(&*store, "t", numbered(50)).await.unwrap();
+    // How this process names them.
+    let (join, spine) = spine_of("t", 200);
+    let answer = store.point_in_time_join(&cx(), join, spine).await.unwrap();
+    let state = workspace.state().await;
+    let tables = state["tables"].as_array().unwrap().iter();
+    let mut own = tables.filter_map(|table| {
+        let start = format!("{}.provender_tmp_", workspace.name.as_ref().unwrap());
+        Some(table.as_str()?.split_once(&start)?.1.to_owned())
+    });
+    let own = own.next().unwrap();
+    drop(answer);
+    let mut parts = own.rsplitn(4, '_');
+    let (_, now_us, pid, place) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let (now_us, place) = (now_us.unwrap(), place.unwrap());
+    assert_eq!(pid, Some(&*std::process::id().to_string()));
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    let gone = ended.id();
+    ended.wait().unwrap();
+    let week_ago = now_us.parse::<i64>().unwrap() - 8 * 86_400_000_000;
+    let me = std::process::id();
+    let left = [
+        format!("provender_tmp_{place}_{gone}_{now_us}_0"),
+        format!("provender_tmp_elsewhere_1_{me}_{week_ago}_0"),
+    ];
+    let kept = [
+        format!("provender_tmp_{place}_{me}_{now_us}_7"),
+        format!("provender_tmp_elsewhere_1_{gone}_{now_us}_0"),
+        "provender_tmp_mine".to_owned(),
+    ];
+    for table in left.iter().chain(&kept) {
+        let full = workspace.full(table).replace('.', "`.`");
+        workspace
+            .sql(&format!("CREATE TABLE `{full}` (k BIGINT) USING DELTA"))
+            .await;
+    }
+    let is_there = |state: &Value, table: &String| {
+        let mut tables = state["tables"].as_array().unwrap().iter();
+        tables.any(|known| *known == json!(workspace.full(table)))
+    };
+    assert!(
+        left.iter()
+            .chain(&kept)
+            .all(|table| workspace.full(table).len() < 255)
+    );
+    // The first upload of another process, which a store that is opened anew is like.
+    let (join, spine) = spine_of("t", 200);
+    let store = workspace.open().await;
+    let answer = store.point_in_time_join(&cx(), join, spine).await.unwrap();
+    answer.collect().await.unwrap();
+    workspace
+        .until("they are dropped", |state| {
+            !left.iter().any(|table| is_there(state, table))
+        })
+        .await;
+    let state = workspace.state().await;
+    assert!(kept.iter().all(|table| is_there(&state, table)), "{state}");
+}

@@ -163,22 +163,3 @@ async fn options_are_checked_when_the_store_is_opened() {
         );
     }
 }
-
-#[test]
-fn schema_and_options_agree() {
-    let factory = provender_providers_delta::databricks::factory();
-    let schema = (factory.options_schema)();
-    let unknown = json!({"catalog": "c", "nothing": 1});
-    let error =
-        serde_json::from_value::<provender_providers_delta::databricks::DatabricksConfig>(unknown)
-            .unwrap_err()
-            .to_string();
-    for name in schema["properties"].as_object().unwrap().keys() {
-        assert!(error.contains(&format!("`{name}`")), "{name}: {error}");
-    }
-    assert_eq!(
-        error.matches('`').count() / 2 - 1,
-        schema["properties"].as_object().unwrap().len(),
-        "{error}"
-    );
-}

@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
 use arrow_schema::DataType;
+use provender_conformance::Table;
 use provender_core::model::SourceVersion;
 use provender_core::request::{ColumnRange, OfflineRequest, Scan, SourceRef, WriteMode};
 use provender_core::time::instant_type;
@@ -288,4 +289,85 @@ async fn a_spine_that_the_warehouse_holds_stays_there() {
         .collect();
     found.sort_by_key(|(key, _)| *key);
     assert_eq!(found, [(1, Some(1.0)), (2, Some(2.0)), (99, None)]);
+}
+
+#[tokio::test]
+async fn features_of_nested_types_and_variants_are_joined_in_the_warehouse() {
+    let Some(workspace) = Workspace::stand_in(json!({})).await else {
+        return;
+    };
+    let store = workspace.open().await;
+    let source = query(
+        "SELECT CAST(1 AS BIGINT) AS k, TIMESTAMP'1970-01-01 00:00:01+00:00' AS at, \
+         TIMESTAMP_NTZ'1970-01-01 00:00:01' AS ntz, ARRAY(1, NULL) AS l, MAP('a', CAST(1 AS BIGINT)) AS m, \
+         NAMED_STRUCT('x', 1, 'y', ARRAY('z')) AS st, PARSE_JSON('{\"a\": [1, null], \"b\": \"é\"}') AS v, \
+         CAST('-1.50' AS DECIMAL(38, 2)) AS d",
+    );
+    let (mut join, _) = crate::faults::spine_of("t", 1);
+    let view = &mut join.views[0];
+    view.source.source = source;
+    let declared = [
+        ("ntz", "timestamp"),
+        ("l", "list<int32>"),
+        ("m", "map<string, int64>"),
+        ("st", "struct<x: int32, y: list<string>>"),
+        ("v", "json"),
+        ("d", "decimal(38,2)"),
+    ];
+    view.features = declared
+        .iter()
+        .map(
+            |(column, declared)| provender_core::request::FeatureColumn {
+                column: (*column).to_owned(),
+                output: (*column).to_owned(),
+                value_type: declared.parse().unwrap(),
+                checked: false,
+            },
+        )
+        .collect();
+    let latest = provender_core::request::LatestPerKey {
+        source: view.source.clone(),
+        keys: view.keys.clone(),
+        features: view.features.clone(),
+        ranges: Vec::new(),
+    };
+    let check = |rows: &arrow_array::RecordBatch, row: usize| {
+        let text = |name: &str| {
+            let column = rows.column_by_name(name).unwrap();
+            arrow_cast::display::array_value_to_string(column, row).unwrap()
+        };
+        let expected = ["1970-01-01T00:00:01Z", "[1, ]", "{a: 1}", "{x: 1, y: [z]}"];
+        assert_eq!(["ntz", "l", "m", "st"].map(text), expected);
+        let value: serde_json::Value = serde_json::from_str(&text("v")).unwrap();
+        assert_eq!(value, json!({"a": [1, null], "b": "é"}));
+        assert_eq!(text("d"), "-1.50");
+        for (name, declared) in declared {
+            let declared: provender_core::ValueType = declared.parse().unwrap();
+            let found = rows.schema().field_with_name(name).unwrap().clone();
+            assert_eq!(found, declared.to_field(name));
+        }
+    };
+    for n_inline in [100, 0] {
+        let store = workspace
+            .with(json!({"inline_rows": n_inline}))
+            .open()
+            .await;
+        let (_, spine) = crate::faults::spine_of("t", 10);
+        let answer = store.point_in_time_join(&cx(), join.clone(), spine).await;
+        let rows = Table::collect(answer.unwrap())
+            .await
+            .unwrap()
+            .one_batch()
+            .unwrap();
+        assert!(
+            rows.columns()
+                .iter()
+                .all(|column| column.len() == 10 && column.is_null(0))
+        );
+        check(&rows, 1);
+    }
+    let answer = store.latest(&cx(), latest).await.unwrap();
+    let rows = Table::collect(answer).await.unwrap().one_batch().unwrap();
+    assert_eq!(rows.num_rows(), 1);
+    check(&rows, 0);
 }

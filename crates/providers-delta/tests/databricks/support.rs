@@ -94,7 +94,7 @@ pub async fn open_options(options: Map<String, Value>) -> Result<Arc<dyn Offline
 /// A schema of a workspace, and the login that a test has for itself.
 #[derive(Clone)]
 pub struct Workspace {
-    options: Map<String, Value>,
+    pub options: Map<String, Value>,
     /// What the stand-in calls the login; `None` in a real workspace.
     pub name: Option<String>,
 }
