@@ -435,7 +435,7 @@ fn partition_columns(write: &OfflineWrite, schema: &Schema) -> Result<Vec<String
 }
 
 /// Tables with rules that only their own engine keeps are not written to.
-fn refuse_special(write: &OfflineWrite, table: &DeltaTable) -> Result<()> {
+pub(crate) fn refuse_special(write: &OfflineWrite, table: &DeltaTable) -> Result<()> {
     let state = table.snapshot().on_table(&write.table, "cannot be read")?;
     let refuse = |what: &str| {
         Err(Error::new(

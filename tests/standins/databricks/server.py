@@ -1,5 +1,5 @@
-"""A Databricks workspace for tests: the statement API over Sail (Spark SQL without a JVM), Unity Catalog's
-tables and temporary credentials, OAuth tokens, and S3 (moto) behind both; made to fail like the service
+"""A Databricks workspace for tests: the statement API over Sail (Spark SQL without a JVM) or open Spark (engines.py),
+Unity Catalog's tables and temporary credentials, OAuth tokens, and S3 (moto) behind both; made to fail like the service
 when a test asks for that.
 
 Run: server.py [--parent]     prints {"url", "s3"} on one line; with --parent it ends when stdin does.
@@ -39,8 +39,6 @@ import json
 import logging
 import os
 import re
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -53,15 +51,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
 
-import boto3
 import pyarrow as pa
 from deltalake import DeltaTable
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-CATALOG = "sail"
-BUCKET = "lake"
-OWN_KEY = "standin"
+import engines
+from storage import BUCKET, OWN_KEY, S3, remove_files, storage_keys
+
 SETTINGS = {"chunk_rows": 10_000, "pending": 0, "slow": None, "cancel": None, "link_ttl": 900, "token_ttl": 3600,
             "key_ttl": 3600, "nested_text": False, "deny_keys": False, "row_filter": False, "lost_text": ""}
 FAULTS = ("throttle", "unavailable", "lost_answer", "stale_links", "link_unavailable", "link_cut", "conflict")
@@ -93,90 +88,16 @@ class Login:
 
 logins = defaultdict(Login)
 oauth_tokens = {}  # token: (name, end)
-storage_keys = {}  # access key id: end
 links = {}  # path: (bytes, end, login)
 statements = {}
 tables = {}  # whole name in lower case: what Unity Catalog tells
 lock = threading.RLock()
 
 
-# --- storage ----------------------------------------------------------------------------------
-
-class Guarded:
-    """S3 that takes only keys which were handed out and have not ended."""
-
-    def __init__(self, app):
-        self.app = app
-
-    def __call__(self, environ, start_response):
-        key = re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-        key = key.group(1) if key else ""
-        if key != OWN_KEY and storage_keys.get(key, 0) < time.time():
-            code = "ExpiredToken" if key in storage_keys else "InvalidAccessKeyId"
-            token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
-            body = f"<Error><Code>{code}</Code><Message>no</Message><Token-0>{token}</Token-0></Error>".encode()
-            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-            return [body]
-        return self.app(environ, start_response)
-
-
-class Quiet(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log(self, *_):
-        pass
-
-
-def start_s3():
-    app = Guarded(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}"
-
-
-S3 = start_s3()
-s3 = boto3.client("s3", endpoint_url=S3, region_name="us-east-1", aws_access_key_id=OWN_KEY,
-                  aws_secret_access_key="standin")
-s3.create_bucket(Bucket=BUCKET)
-
-
-def remove_files(location):
-    prefix = location.removeprefix(f"s3://{BUCKET}/").rstrip("/") + "/"
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
-        for found in page.get("Contents", []):
-            s3.delete_object(Bucket=BUCKET, Key=found["Key"])
-
-
 # --- the engine -------------------------------------------------------------------------------
 
-def start_sail():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environ = {**os.environ, "AWS_ENDPOINT": S3, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": OWN_KEY,
-               "AWS_SECRET_ACCESS_KEY": "standin", "AWS_REGION": "us-east-1", "TZ": "America/New_York"}
-    # A session that nobody used for a while would be forgotten with its tables.
-    environ["SAIL_SPARK__SESSION_TIMEOUT_SECS"] = "86400"
-    server = os.path.join(os.path.dirname(sys.executable), "sail")
-    process = subprocess.Popen([server, "spark", "server", "--ip", "127.0.0.1", "--port", str(port)], env=environ,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return process, port
-        except OSError:
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise
-            time.sleep(0.05)
-
-
-sail, sail_port = start_sail()
-from pyspark.sql import SparkSession  # noqa: E402
-from pyspark.sql.types import VariantType, VariantVal  # noqa: E402
-
-spark = SparkSession.builder.remote(f"sc://127.0.0.1:{sail_port}").getOrCreate()
-spark.conf.set("spark.sql.session.timeZone", "UTC")
+engine, session = engines.start(S3, OWN_KEY)
+from pyspark.sql.types import VariantType  # noqa: E402
 
 
 def literal(text):
@@ -221,6 +142,31 @@ class Refused(Exception):
     pass
 
 
+def column_names(text):
+    """The names of columns in parentheses, before their types."""
+    names, depth, is_next = [], 0, False
+    for match in re.finditer(r"`((?:[^`]|``)*)`|(\w+)|[(<>),]", text):
+        token = match.group()
+        if token in "(<":
+            depth += 1
+        elif token in ")>":
+            depth -= 1
+        elif token != "," and is_next:
+            names.append(match.group(1) or match.group(2))
+        is_next = depth == 1 and token in "(,"
+    return names
+
+
+def refuse_names(names, options):
+    """As Delta does where Sail would not."""
+    odd = [name for name in names if re.search(r"[ ,;{}()\n\t=]", name)]
+    if odd and "'delta.columnMapping.mode' = 'name'" not in options:
+        raise Refused(f"[DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES] Found invalid character(s) in the names {odd}.")
+    lower = [name.lower() for name in names]
+    if len(set(lower)) < len(lower):
+        raise Refused(f"[COLUMN_ALREADY_EXISTS] One of the columns {lower} already exists.")
+
+
 def create_table(match, body):
     """CREATE TABLE at a location: its own, or one that a managed table is given."""
     replaces, if_not_exists, name, rest = match.groups()
@@ -234,18 +180,23 @@ def create_table(match, body):
         if tail.startswith("("):
             end = end_of_columns(tail)
             columns, tail = tail[:end], tail[end:]
-        tail = re.match(r"\s*(?:USING DELTA)?\s*(PARTITIONED BY \(.*?\))?\s*(?:LOCATION '((?:[^'\\]|\\.)*)')?\s*(AS .*)?$",
-                        tail, flags=re.S)
-        partitions, location, query = tail.groups()
+        refuse_names(column_names(columns), tail)
+        tail = re.match(r"\s*(?:USING DELTA)?\s*(TBLPROPERTIES \(.*?\))?\s*(PARTITIONED BY \(.*?\))?\s*"
+                        r"(?:LOCATION '((?:[^'\\]|\\.)*)')?\s*(AS .*)?$", tail, flags=re.S)
+        properties, partitions, location, query = tail.groups()
+        if not engines.IS_SPARK:
+            # Sail writes the names themselves into files, whatever they hold.
+            properties = ""
         is_external = location is not None
         location = location or f"s3://{BUCKET}/managed/{uuid.uuid4().hex}"
         if replaces and key in tables:
-            spark.sql(f"DROP TABLE IF EXISTS {quoted}")
+            engines.run(session, f"DROP TABLE IF EXISTS {quoted}")
             if is_external:
                 remove_files(location)
         schema = ".".join(quoted.split(".")[:2])
-        spark.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
-        spark.sql(f"CREATE TABLE {quoted} {columns} USING delta {partitions or ''} LOCATION '{location}' {query or ''}")
+        engines.run(session, f"CREATE DATABASE IF NOT EXISTS {schema}")
+        engines.run(session, f"CREATE TABLE {quoted} {columns} USING delta {properties or ''} "
+                    f"{partitions or ''} LOCATION '{location}' {query or ''}")
         tables[key] = {"table_id": uuid.uuid4().hex, "table_type": "EXTERNAL" if is_external else "MANAGED",
                        "data_source_format": "DELTA", "storage_location": location}
     return "SELECT 0 AS n"
@@ -258,7 +209,7 @@ def insert(match, body):
     end = end_of_columns(rest)
     named = [parts(text)[0].lower() for text in re.findall(r"`(?:[^`]|``)+`|\w+", rest[:end])]
     quoted = whole_name(name, body)[1]
-    found = [column.lower() for column in spark.sql(f"SELECT * FROM {quoted} LIMIT 0").columns]
+    found = [column.lower() for column in engines.run(session, f"SELECT * FROM {quoted} LIMIT 0").columns]
     if unknown := [column for column in named if column not in found]:
         raise Refused(f"[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column named {unknown[0]} cannot be resolved.")
     values = ", ".join(f"q.c{named.index(column)}" if column in named else "NULL" for column in found)
@@ -270,9 +221,11 @@ def translated(body):
     """The statement as the engine takes it; what only a catalog does is done here."""
     sql = body["statement"]
     parameters = {p["name"]: p.get("value") for p in body.get("parameters") or []}
-    if match := re.match(rf"\s*CREATE\s+(OR REPLACE\s+)?TABLE\s+(IF NOT EXISTS\s+)?{NAME}(.*)$", bound(sql, parameters), flags=re.S):
+    command = bound(sql, parameters)
+    if match := re.match(rf"\s*CREATE\s+(OR REPLACE\s+)?TABLE\s+(IF NOT EXISTS\s+)?{NAME}(.*)$", command, flags=re.S):
         return create_table(match, body), {}
-    if match := re.match(rf"\s*(INSERT INTO|INSERT OVERWRITE)\s+{NAME}\s+(\(.*)$", bound(sql, parameters), flags=re.S):
+    match = re.match(rf"\s*(INSERT INTO|INSERT OVERWRITE)\s+{NAME}\s+(\(.*)$", command, flags=re.S)
+    if match and not engines.IS_SPARK:
         return insert(match, body), {}
     if match := re.match(rf"\s*CREATE VIEW {NAME} AS (.*)$", sql, flags=re.S):
         key, quoted = whole_name(match.group(1), body)
@@ -292,11 +245,12 @@ def translated(body):
         return f"SELECT {DeltaTable(known['storage_location'], storage_options=options).version()} AS v", {}
     if re.match(r"\s*(SELECT|WITH|\()", sql):
         return sql, parameters
-    return bound(sql, parameters), {}
+    return command, {}
 
 
 CLASSES = (("not found", "TABLE_OR_VIEW_NOT_FOUND"), ("cannot resolve", "UNRESOLVED_COLUMN.WITH_SUGGESTION"),
            ("divide by zero", "DIVIDE_BY_ZERO"), ("expected something else", "PARSE_SYNTAX_ERROR"),
+           ("missing commit file", "DELTA_VERSION_NOT_FOUND"),
            ("conflict", "DELTA_CONCURRENT_APPEND"), ("concurrent", "DELTA_CONCURRENT_APPEND"))
 
 
@@ -350,22 +304,27 @@ class Statement:
             if not is_query and self.login.fails("conflict"):
                 raise Refused("[DELTA_CONCURRENT_APPEND] Files were added to the root of the table by a concurrent update.")
             text, parameters = translated(self.body)
-            frame = spark.sql(text, args=parameters) if parameters else spark.sql(text)
+            frame = engines.run(session, text, parameters)
             if not is_query:
                 # A command was carried out at once; what it answers may have a type that the client does not know.
                 self.table, self.types = pa.table({"n": pa.array([0], pa.int64())}), [("n", "BIGINT")]
                 return self.end("SUCCEEDED")
             self.types = [(field.name, field.dataType.simpleString()) for field in frame.schema]
+            is_variant = [isinstance(field.dataType, VariantType) for field in frame.schema]
+            if any(is_variant):
+                # The engine cannot carry a VARIANT that is null, so its text takes its place.
+                text = re.sub(r"\bPARSE_JSON\(", "CONCAT('', ", text, flags=re.I)
+                frame = engines.run(session, text, parameters)
             table = frame.toArrow()
-            for at, field in enumerate(frame.schema):
-                if isinstance(field.dataType, VariantType):
-                    values = [None if v is None else VariantVal(v["value"], v["metadata"]).toJson()
-                              for v in table.column(at).to_pylist()]
-                    table = table.set_column(at, field.name, pa.array(values, pa.string()))
-                elif settings["nested_text"] and pa.types.is_nested(table.schema.field(at).type):
-                    kind = table.schema.field(at).type
-                    values = [None if v is None else json_value(v, kind) for v in table.column(at).to_pylist()]
-                    table = table.set_column(at, field.name, pa.array(values, pa.string()))
+            for at, name in enumerate(table.column_names):
+                values, kind = table.column(at), table.schema.field(at).type
+                if is_variant[at]:
+                    values = [v and json.dumps(json.loads(v), ensure_ascii=False) for v in values.to_pylist()]
+                elif settings["nested_text"] and pa.types.is_nested(kind):
+                    values = [None if v is None else json_value(v, kind) for v in values.to_pylist()]
+                else:
+                    continue
+                table = table.set_column(at, name, pa.array(values, pa.string()))
             self.table = table
             self.end("SUCCEEDED")
         except Exception as error:
@@ -611,9 +570,9 @@ if "--parent" in sys.argv:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
     # Asked to end, it would wait for its client, which is this process.
-    sail.kill()
+    engine.kill()
     os._exit(0)
 try:
     server.serve_forever()
 finally:
-    sail.kill()
+    engine.kill()

@@ -13,7 +13,7 @@ use object_store::ClientOptions;
 use object_store::aws::resolve_bucket_region;
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::provider::ProviderConfig;
-use provender_core::request::SourceRef;
+use provender_core::request::{OfflineWrite, SourceRef};
 use provender_core::{Context, Error, Result, codes};
 use provender_engine::sql::{self, datafusion_error};
 
@@ -24,6 +24,7 @@ use crate::location::{self, Location};
 use crate::storage::{Cloud, Storage, StorageOptions, canonical};
 use crate::store::DeltaOfflineStore;
 use crate::tables::Tables;
+use crate::target::refuse_special;
 
 /// For so long a table is taken for as large as it was.
 const SIZE_KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -234,6 +235,15 @@ impl DirectTable {
         let entry = (Instant::now(), version.cloned(), size);
         *self.size.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
         Ok(size)
+    }
+
+    /// Whether rows may be written into the table where it lies.
+    ///
+    /// # Errors
+    /// `P531` without a grant; `P801` if it has features that this writer does not keep.
+    pub(crate) async fn takes(&self, write: &OfflineWrite) -> Result<()> {
+        let place = self.store.tables.find_existing(&self.name).await?;
+        refuse_special(write, &self.store.tables.open(&place, None).await?)
     }
 
     /// The size is asked for anew.

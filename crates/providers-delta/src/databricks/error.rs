@@ -136,6 +136,9 @@ pub(crate) fn statement_error(told: &Told, statement_id: &str) -> Error {
             | "RESOURCE_EXHAUSTED"
             | "WORKSPACE_TEMPORARILY_UNAVAILABLE"
             | "IO_ERROR" => (&codes::OFFLINE_UNAVAILABLE, Some("try again later")),
+            "DELTA_VERSION_NOT_FOUND"
+            | "DELTA_TIMESTAMP_GREATER_THAN_COMMIT"
+            | "DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION" => (&codes::VERSION_GONE, None),
             "DEADLINE_EXCEEDED" => (
                 &codes::OFFLINE_REQUEST,
                 Some("raise STATEMENT_TIMEOUT of the warehouse, or ask for less at a time"),

@@ -162,6 +162,20 @@ impl DatabricksOfflineStore {
         self.client.is_some()
     }
 
+    /// Whether requests may be answered in the warehouse.
+    fn may_push(&self) -> bool {
+        self.has_warehouse() && self.execution != Execution::Direct
+    }
+
+    /// # Errors
+    /// `P801` if all that this store does is to scan.
+    fn pushes(&self, what: &str) -> Result<()> {
+        match self.may_push() {
+            true => Ok(()),
+            false => Err(unsupported(&self.info(), what)),
+        }
+    }
+
     /// The warehouse.
     ///
     /// # Errors
@@ -302,7 +316,7 @@ impl Provider for DatabricksOfflineStore {
 #[async_trait]
 impl OfflineStore for DatabricksOfflineStore {
     fn capabilities(&self) -> OfflineCapabilities {
-        let may_run = self.has_warehouse() && self.execution != Execution::Direct;
+        let may_run = self.may_push();
         let mut capabilities = OfflineCapabilities::default();
         capabilities.sql_sources = may_run;
         capabilities.point_in_time_join = may_run;
@@ -313,7 +327,7 @@ impl OfflineStore for DatabricksOfflineStore {
         capabilities.write = true;
         capabilities.delete = true;
         capabilities.versions = true;
-        capabilities.row_access = true;
+        capabilities.row_access = self.execution != Execution::Warehouse;
         capabilities
     }
 
@@ -357,16 +371,19 @@ impl OfflineStore for DatabricksOfflineStore {
         spine: Spine,
     ) -> Result<BatchStream> {
         cx.check()?;
+        self.pushes("point-in-time joins of its own")?;
         pushdown::join(self, cx, join, spine).await
     }
 
     async fn latest(&self, cx: &Context, latest: LatestPerKey) -> Result<BatchStream> {
         cx.check()?;
+        self.pushes("latest rows of its own")?;
         pushdown::latest(self, cx, latest).await
     }
 
     async fn windows(&self, cx: &Context, windows: WindowsAt) -> Result<BatchStream> {
         cx.check()?;
+        self.pushes("windows of its own")?;
         pushdown::windows(self, cx, windows).await
     }
 

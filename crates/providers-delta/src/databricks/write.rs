@@ -5,18 +5,18 @@
 //! however often it is tried, goes to external tables alone: their log remembers ids.
 
 use arrow_array::{RecordBatch, new_null_array};
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Fields, Schema, SchemaRef};
 use futures::StreamExt;
 use provender_core::names::find_column;
 use provender_core::provider::{OfflineStore, Provider, unsupported};
 use provender_core::request::{OfflineWrite, SourceRef, WriteMode, WriteSummary};
-use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_core::{BatchStream, Context, Error, ErrorKind, Result, codes};
 use provender_dialects::{Dialect, RowTexts, TableName};
 
 use super::config::Execution;
 use super::delete::{goes_to_the_warehouse, repeated};
 use super::direct::{DirectTable, Reach};
-use super::error::is_there;
+use super::error::{databricks_code, is_there};
 use super::rows::RowShape;
 use super::scratch::Scratch;
 use super::statement::Statement;
@@ -57,13 +57,13 @@ pub(crate) async fn write(
     let is_warehouse = store.execution == Execution::Warehouse && write.id.is_none();
     match reach {
         Reach::Direct(table) if !is_warehouse => {
-            // Rows can be read once, so it is known before the first whether the storage lets them in.
-            match table.size(None).await {
+            // Rows can be read once, so it is known before the first whether they may go this way.
+            match table.takes(&write).await {
                 Err(error) if write.id.is_none() && goes_to_the_warehouse(store, &error) => {
                     in_warehouse(store, cx, &write, &full, rows).await
                 }
                 Err(error) => Err(error),
-                Ok(_) => directly(cx, &table, write, rows).await,
+                Ok(()) => directly(cx, &table, write, rows).await,
             }
         }
         Reach::Not(why) if write.id.is_some() => Err(Error::new(
@@ -127,6 +127,7 @@ fn create(
     how: &str,
 ) -> Result<String> {
     let schema = stored(&write.table, found)?;
+    refuse_equal_names(&write.table, &schema)?;
     let mut columns = Vec::new();
     for field in schema.fields() {
         let name = Dialect::Spark.quote(field.name())?;
@@ -140,9 +141,10 @@ fn create(
         columns.push(format!("{name} {kind}"));
     }
     let mut sql = format!(
-        "{how} {} ({}) USING DELTA",
+        "{how} {} ({}) USING DELTA{}",
         full.sql(Dialect::Spark)?,
-        columns.join(", ")
+        columns.join(", "),
+        properties(&schema)
     );
     if !write.partition_by.is_empty() {
         let known = || schema.fields().iter().map(|field| field.name().as_str());
@@ -155,11 +157,74 @@ fn create(
             names.collect::<Result<Vec<_>>>()?.join(", ")
         ));
     }
-    if let (Some(location), [_, schema, table]) = (&store.location, full.parts()) {
-        let url = format!("{location}/{schema}/{table}");
-        sql.push_str(&format!(" LOCATION {}", Dialect::Spark.string(&url)?));
-    }
+    sql.push_str(&location(store, full)?);
     Ok(sql)
+}
+
+/// Where a new table lies, as a clause; nothing for a managed one.
+fn location(store: &DatabricksOfflineStore, full: &TableName) -> Result<String> {
+    let (Some(location), [_, schema, table]) = (&store.location, full.parts()) else {
+        return Ok(String::new());
+    };
+    let url = format!("{location}/{}/{}", folder(schema), folder(table));
+    Ok(format!(" LOCATION {}", Dialect::Spark.string(&url)?))
+}
+
+/// A name as a folder's, in letters that no engine and no storage spells otherwise.
+fn folder(name: &str) -> String {
+    let bytes = name.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+        byte => format!("-{byte:02x}"),
+    });
+    bytes.collect()
+}
+
+/// What a table of these columns needs besides: Delta takes some letters only where columns have other
+/// names in its files.
+fn properties(schema: &Schema) -> &'static str {
+    let is_odd = |c: char| {
+        matches!(
+            c,
+            ' ' | ',' | ';' | '{' | '}' | '(' | ')' | '\n' | '\t' | '='
+        )
+    };
+    match holds_name(schema.fields(), &is_odd) {
+        true => " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')",
+        false => "",
+    }
+}
+
+fn holds_name(fields: &Fields, is_odd: &impl Fn(char) -> bool) -> bool {
+    fields.iter().any(|field| {
+        field.name().contains(is_odd)
+            || match field.data_type() {
+                DataType::Struct(fields) => holds_name(fields, is_odd),
+                DataType::List(item) | DataType::Map(item, _) => {
+                    holds_name(&Fields::from(vec![item.clone()]), is_odd)
+                }
+                _ => false,
+            }
+    })
+}
+
+fn refuse_equal_names(table: &str, schema: &Schema) -> Result<()> {
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    for field in schema.fields() {
+        let folded = field.name().to_lowercase();
+        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == folded) {
+            return Err(Error::new(
+                &codes::OFFLINE_REQUEST,
+                format!(
+                    "columns {other:?} and {:?} for table {table:?} are one to Databricks, which ignores case",
+                    field.name()
+                ),
+            )
+            .help("rename one of them")
+            .context("table", table));
+        }
+        seen.push((folded, field.name().as_str()));
+    }
+    Ok(())
 }
 
 /// How rows become those of a table.
@@ -198,7 +263,9 @@ impl Target {
             (false, _) => table.clone(),
             (true, WriteMode::Overwrite) => {
                 columns = (0..found.fields().len()).map(Some).collect();
-                stored(&write.table, found)?
+                let schema = stored(&write.table, found)?;
+                refuse_equal_names(&write.table, &schema)?;
+                schema
             }
             _ => {
                 return Err(Error::new(
@@ -272,7 +339,21 @@ async fn in_warehouse(
     if let Some(staging) = held.staging {
         staging.close().await;
     }
-    done.map_err(|error| error.context("table", write.table.clone()))?;
+    done.map_err(|error| {
+        // Databricks' own message does not tell whose value it was.
+        let error = match databricks_code(&error) {
+            Some(_) if error.kind() == ErrorKind::InvalidArgument => {
+                let names = target.schema.fields().iter();
+                let names: Vec<_> = names.map(|field| format!("{:?}", field.name())).collect();
+                error.prefixed(format!(
+                    "rows of the columns {} are not taken: ",
+                    names.join(", ")
+                ))
+            }
+            _ => error,
+        };
+        error.context("table", write.table.clone())
+    })?;
     Ok(WriteSummary {
         n_rows: held.n_rows,
         n_applied: held.n_rows,
@@ -323,9 +404,10 @@ async fn stage(
         None => {
             let staging = held.staging.insert(store.scratch()?);
             let sql = format!(
-                "CREATE TABLE {} ({})",
+                "CREATE TABLE {} ({}) USING DELTA{}",
                 staging.table.sql(Dialect::Spark)?,
-                target.shape.definition()?
+                target.shape.definition()?,
+                properties(&target.schema)
             );
             client.execute(cx, &Statement::change(sql)).await?;
             staging
@@ -361,11 +443,9 @@ async fn commit(
     let sql = match (write.mode, target.is_new) {
         (WriteMode::Overwrite, true) => {
             // One statement replaces columns and rows.
-            let mut sql = format!("CREATE OR REPLACE TABLE {table} USING DELTA");
-            if let (Some(location), [_, schema, name]) = (&store.location, full.parts()) {
-                let url = format!("{location}/{schema}/{name}");
-                sql.push_str(&format!(" LOCATION {}", Dialect::Spark.string(&url)?));
-            }
+            let properties = properties(&target.schema);
+            let mut sql = format!("CREATE OR REPLACE TABLE {table} USING DELTA{properties}");
+            sql.push_str(&location(store, full)?);
             format!("{sql} AS {select}")
         }
         (WriteMode::Overwrite, false) => {
@@ -383,4 +463,16 @@ async fn commit(
         is_repeatable: write.mode == WriteMode::Overwrite,
     };
     repeated(cx, || client.execute(cx, &statement)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder;
+
+    #[test]
+    fn folders_have_plain_letters_and_tell_names_apart() {
+        assert_eq!(folder("Plain_1"), "Plain_1");
+        assert_eq!(folder("a b/\u{e9}"), "a-20b-2f-c3-a9");
+        assert_ne!(folder("a-20b"), folder("a b"));
+    }
 }

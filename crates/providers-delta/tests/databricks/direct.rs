@@ -32,7 +32,7 @@ async fn a_direct_read_runs_no_statement() {
         };
         assert!(store.open_rows(&cx(), scan).await.unwrap().is_some());
         let (join, spine) = crate::faults::spine_of("t", 10);
-        let answer = store.point_in_time_join(&cx(), join, spine).await.unwrap();
+        let answer = joined(&store, join, spine).await.unwrap();
         let rows = answer.collect().await.unwrap();
         assert_eq!(rows.iter().map(|rows| rows.num_rows()).sum::<usize>(), 10);
     }

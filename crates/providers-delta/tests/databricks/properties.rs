@@ -152,9 +152,8 @@ pub async fn joins(at: &At, mode: Mode, n_wanted: u64) {
             view.source = stored_source(&case.tables, &view.source);
         }
         let store = store_of(at, mode, seed, &case.tables).await.unwrap();
-        let answered = store
-            .point_in_time_join(&cx(), asked.clone(), Spine::Rows(case.spine.to_rows()))
-            .await;
+        let spine = Spine::Rows(case.spine.to_rows());
+        let answered = joined(&store, asked.clone(), spine).await;
         let mut answers = vec![("by the store", collected(answered).await)];
         if seed % 4 == 0 {
             let (join, spine) = (asked, case.spine.to_rows());
@@ -195,7 +194,11 @@ pub async fn latest_rows(at: &At, mode: Mode, n_wanted: u64) {
         let mut asked = latest.clone();
         asked.source = stored_source(&case.tables, &latest.source);
         let store = store_of(at, mode, seed, &case.tables).await.unwrap();
-        let checked = match collected(store.latest(&cx(), asked).await).await {
+        let answered = match store.capabilities().latest {
+            true => store.latest(&cx(), asked).await,
+            false => provender_engine::latest(&cx(), &resources(), store, asked).await,
+        };
+        let checked = match collected(answered).await {
             Ok(table) => check_latest(&latest, &case.tables, &table.one_batch()?),
             Err(error) => check_latest_error(&latest, &case.tables, &error),
         };
@@ -222,7 +225,11 @@ pub async fn windows(at: &At, mode: Mode, n_wanted: u64) {
         let mut asked = windows.clone();
         asked.source = stored_source(&case.tables, &windows.source);
         let store = store_of(at, mode, seed, &case.tables).await.unwrap();
-        let checked = match collected(store.windows(&cx(), asked).await).await {
+        let answered = match store.capabilities().windows {
+            true => store.windows(&cx(), asked).await,
+            false => provender_engine::windows(&cx(), &resources(), store, asked).await,
+        };
+        let checked = match collected(answered).await {
             Ok(table) => check_windows(&windows, &case.tables, &table.one_batch()?),
             Err(error) => check_windows_error(&windows, &case.tables, &error),
         };

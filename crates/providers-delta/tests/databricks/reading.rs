@@ -298,10 +298,11 @@ async fn features_of_nested_types_and_variants_are_joined_in_the_warehouse() {
     };
     let store = workspace.open().await;
     let source = query(
-        "SELECT CAST(1 AS BIGINT) AS k, TIMESTAMP'1970-01-01 00:00:01+00:00' AS at, \
-         TIMESTAMP_NTZ'1970-01-01 00:00:01' AS ntz, ARRAY(1, NULL) AS l, MAP('a', CAST(1 AS BIGINT)) AS m, \
-         NAMED_STRUCT('x', 1, 'y', ARRAY('z')) AS st, PARSE_JSON('{\"a\": [1, null], \"b\": \"é\"}') AS v, \
-         CAST('-1.50' AS DECIMAL(38, 2)) AS d",
+        "SELECT id AS k, TIMESTAMP'1970-01-01 00:00:01+00:00' AS at, TIMESTAMP_NTZ'1970-01-01 00:00:01' AS ntz, \
+         ARRAY(CAST(id AS INT), NULL) AS l, MAP('a', id) AS m, \
+         NAMED_STRUCT('x', CAST(id AS INT), 'y', ARRAY('z')) AS st, \
+         PARSE_JSON('{\"a\": [1, null], \"b\": \"é\"}') AS v, CAST('-1.50' AS DECIMAL(38, 2)) AS d \
+         FROM RANGE(1, 2)",
     );
     let (mut join, _) = crate::faults::spine_of("t", 1);
     let view = &mut join.views[0];

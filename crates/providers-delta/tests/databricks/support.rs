@@ -8,7 +8,9 @@ use arrow_array::{ArrayRef, RecordBatch};
 use provender_conformance::Table;
 use provender_core::model::Relation;
 use provender_core::provider::{OfflineStore, ProviderConfig, Providers, Resources};
-use provender_core::request::{OfflineWrite, Scan, SourceRef, WriteMode, WriteSummary};
+use provender_core::request::{
+    OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, WriteMode, WriteSummary,
+};
 use provender_core::{BatchStream, Context, Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -372,4 +374,19 @@ pub async fn keys(store: &dyn OfflineStore, table: &str) -> Vec<i64> {
     let mut keys: Vec<i64> = column.iter().flatten().collect();
     keys.sort_unstable();
     keys
+}
+
+/// The join by the store, or by the engine over the scans of one that does not join.
+pub async fn joined(
+    store: &Arc<dyn OfflineStore>,
+    join: PointInTimeJoin,
+    spine: Spine,
+) -> Result<BatchStream> {
+    match spine {
+        Spine::Rows(rows) if !store.capabilities().point_in_time_join => {
+            provender_engine::point_in_time_join(&cx(), &resources(), store.clone(), join, rows)
+                .await
+        }
+        spine => store.point_in_time_join(&cx(), join, spine).await,
+    }
 }
