@@ -3,12 +3,15 @@ with its jars (`mvn -f tests/standins/databricks/pom.xml dependency:copy-depende
 
 import glob
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+folders = []  # what the engine keeps on disk
 JARS = os.environ.get("PROVENDER_TEST_SPARK_JARS")
 IS_SPARK = bool(JARS)
 # Packages that Spark looks into.
@@ -27,7 +30,7 @@ def sail(port, s3, key):
 
 
 def spark(port, s3, key):
-    folder = tempfile.mkdtemp(prefix="standin-spark-")
+    folder = folders[0]
     settings = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -35,7 +38,8 @@ def spark(port, s3, key):
         "spark.hadoop.fs.s3a.endpoint.region": "us-east-1", "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": "false", "spark.hadoop.fs.s3a.access.key": key,
         "spark.hadoop.fs.s3a.secret.key": "standin", "spark.ui.enabled": "false",
-        "spark.sql.shuffle.partitions": "1", "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS", "spark.sql.shuffle.partitions": "1",
+        "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.warehouse.dir": folder, "spark.connect.grpc.binding.port": str(port),
         "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1",
     }
@@ -52,6 +56,7 @@ def start(s3, key):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    folders.append(tempfile.mkdtemp(prefix="standin-"))
     command, environ = (spark if IS_SPARK else sail)(port, s3, key)
     process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
@@ -70,8 +75,19 @@ def start(s3, key):
     return process, session
 
 
+def stop(process):
+    process.kill()
+    process.wait()
+    shutil.rmtree(folders[0], ignore_errors=True)
+
+
 def run(session, text, parameters=None):
     """The frame of a statement. Open Spark's only catalog of tables has another name."""
     if IS_SPARK:
-        text = text.replace("`sail`.", "`spark_catalog`.")
+        text = re.sub(r"(?<![\w`.])(?:`sail`|sail)\.", "`spark_catalog`.", text)
     return session.sql(text, args=parameters or None)
+
+
+def rows(frame):
+    """The rows of a frame. The client would cast Spark's to what it thinks is never null."""
+    return frame._to_table()[0] if IS_SPARK else frame.toArrow()

@@ -255,7 +255,7 @@ CLASSES = (("not found", "TABLE_OR_VIEW_NOT_FOUND"), ("cannot resolve", "UNRESOL
 
 
 def told(error):
-    text = str(error)
+    text = str(error).split("\n\nJVM stacktrace")[0]
     if text.startswith("["):
         return text[:2000]
     found = next((name for part, name in CLASSES if part in text.lower()), None)
@@ -315,7 +315,7 @@ class Statement:
                 # The engine cannot carry a VARIANT that is null, so its text takes its place.
                 text = re.sub(r"\bPARSE_JSON\(", "CONCAT('', ", text, flags=re.I)
                 frame = engines.run(session, text, parameters)
-            table = frame.toArrow()
+            table = engines.rows(frame)
             for at, name in enumerate(table.column_names):
                 values, kind = table.column(at), table.schema.field(at).type
                 if is_variant[at]:
@@ -570,9 +570,9 @@ if "--parent" in sys.argv:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
     # Asked to end, it would wait for its client, which is this process.
-    engine.kill()
+    engines.stop(engine)
     os._exit(0)
 try:
     server.serve_forever()
 finally:
-    engine.kill()
+    engines.stop(engine)

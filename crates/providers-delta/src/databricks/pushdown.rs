@@ -79,7 +79,7 @@ async fn join_rows(
         PlacedSpine::Table(scratch) => {
             let spine = SpineInput::Table(&scratch.table, &layout);
             let plan = dialects::point_in_time_join(SPARK, &join, spine, &sources, &limits)?;
-            run(store, cx, plan, Some(scratch), names).await
+            run(store, cx, plan, Some(*scratch), names).await
         }
     }
 }

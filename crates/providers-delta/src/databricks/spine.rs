@@ -17,7 +17,7 @@ pub(crate) enum PlacedSpine {
     /// In memory, to be written into the statement.
     Inline(RecordBatch),
     /// In a table of its own.
-    Table(Scratch),
+    Table(Box<Scratch>),
 }
 
 /// Puts a spine where a statement can read it, and tells its layout between which times it lies.
@@ -54,7 +54,7 @@ pub(crate) async fn place(
     let rows = BatchStream::new(schema, rows);
     let times = upload(store, cx, &layout, &scratch, rows).await;
     match times {
-        Ok(times) => Ok((PlacedSpine::Table(scratch), times.bound(layout))),
+        Ok(times) => Ok((PlacedSpine::Table(Box::new(scratch)), times.bound(layout))),
         Err(error) => {
             scratch.close().await;
             Err(error)

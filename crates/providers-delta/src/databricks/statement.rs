@@ -213,7 +213,7 @@ impl Warehouse {
             id: None,
             state: "PENDING".to_owned(),
         };
-        match within(cx, running.to_end(ask)).await {
+        match within(cx, running.finish(ask)).await {
             Ok(done) => done,
             Err(ended) => {
                 let is_starting = running.state == "PENDING";
@@ -245,7 +245,7 @@ struct Running {
 }
 
 impl Running {
-    async fn to_end(&mut self, ask: Ask) -> Result<Finished> {
+    async fn finish(&mut self, ask: Ask) -> Result<Finished> {
         let http = self.http.clone();
         let submitting = self
             .submitting

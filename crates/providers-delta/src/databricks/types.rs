@@ -70,7 +70,7 @@ fn read_field(name: &str, rest: &mut &str) -> Option<Field> {
         }
         "string" => {
             // A collation may follow, which decides nothing here.
-            if let Some(after) = strip_word(*rest, "collate") {
+            if let Some(after) = strip_word(rest, "collate") {
                 let end = after.find([',', '>', ')']).unwrap_or(after.len());
                 *rest = &after[end..];
             }
@@ -126,9 +126,9 @@ fn struct_fields(rest: &mut &str) -> Option<Fields> {
         *rest = after;
         eat(rest, ':')?;
         fields.push(read_field(&name, rest)?);
-        if let Some(after) = strip_word(*rest, "not") {
+        if let Some(after) = strip_word(rest, "not") {
             *rest = after;
-            *rest = strip_word(*rest, "null")?;
+            *rest = strip_word(rest, "null")?;
         }
         if eat(rest, ',').is_none() {
             eat(rest, '>')?;

@@ -208,7 +208,8 @@ async fn failures_name_what_was_asked_for() {
     let error = failure(&*store, scan).await;
     assert_eq!(error.code(), "P121", "{error}");
     let error = failure(&*store, all(query("SELECT 1/0 AS x"))).await;
-    assert!(error.message().contains("divide by zero"), "{error}");
+    let message = error.message().to_lowercase();
+    assert!(message.contains("by zero"), "{error}");
     let error = failure(&*store, all(query("SELECT 1 AS a; DROP TABLE weather"))).await;
     assert_eq!(error.code(), "P123", "{error}");
 }
