@@ -1,9 +1,9 @@
 //! Rows that lie in memory, and how keys find theirs.
 //!
-//! Decides how a copy lies: every key and row one after the other, and a table from a key's hash to where
-//! it starts. A read of many keys takes each step for all of them before the next: what a step looks at
-//! is seldom in the processor's caches, and so it waits for many places at once instead of for one after
-//! the other. When a copy is made and how long it counts is `resident`'s part.
+//! Decides how a copy lies: every key and row one after the other, in as few lines of the processor's caches
+//! as they fit in, and a table from a key's hash to where it starts. A read of many keys takes each step for
+//! all of them before the next: what a step looks at is seldom in those caches, and so it waits for many
+//! places at once instead of for one after the other. When a copy is made and how long it counts is `resident`'s part.
 
 use std::hash::BuildHasher;
 
@@ -24,6 +24,10 @@ const FREE: Slot = Slot {
 /// What stands before a key and its row: two bytes with the length of the one, four with that of the
 /// other.
 const HEAD: usize = 6;
+/// What memory comes to the processor in.
+const LINE: usize = 64;
+/// Lines of an entry that are looked at ahead; the processor finds those that follow by itself.
+const LINES_AHEAD: usize = 4;
 
 /// Keys of one read, one after the other.
 #[derive(Debug, Default)]
@@ -66,6 +70,7 @@ pub(crate) struct Copied {
     bytes: Vec<u8>,
     hasher: RandomState,
     n_entries: usize,
+    are_sound: bool,
 }
 
 impl std::fmt::Debug for Copied {
@@ -84,7 +89,13 @@ impl Copied {
             bytes: Vec::with_capacity(n_bytes),
             hasher: RandomState::default(),
             n_entries: 0,
+            are_sound: true,
         }
+    }
+
+    /// The bytes that so many entries take at most, whose keys and rows take `n_bytes`.
+    pub(crate) fn entry_bytes(n_entries: usize, n_bytes: usize) -> usize {
+        n_bytes.saturating_add(n_entries.saturating_mul(HEAD + LINE))
     }
 
     /// The bytes that the table of so many entries takes.
@@ -97,7 +108,8 @@ impl Copied {
         let lengths = u16::try_from(key.len())
             .ok()
             .zip(u32::try_from(row.len()).ok());
-        let (Some((key_len, row_len)), Ok(at)) = (lengths, u32::try_from(self.bytes.len())) else {
+        let start = self.start_of(HEAD + key.len() + row.len());
+        let (Some((key_len, row_len)), Ok(at)) = (lengths, u32::try_from(start)) else {
             return false;
         };
         // At least one slot stays free, at which a search ends.
@@ -109,6 +121,8 @@ impl Copied {
             place = self.after(place);
         }
         self.table[place] = Slot { tag, at };
+        self.are_sound &= provender_codec::is_sound(row);
+        self.bytes.resize(start, 0);
         self.bytes.extend_from_slice(&key_len.to_le_bytes());
         self.bytes.extend_from_slice(&row_len.to_le_bytes());
         self.bytes.extend_from_slice(key);
@@ -117,9 +131,25 @@ impl Copied {
         true
     }
 
-    /// Gives back what was not needed.
-    pub(crate) fn shrink(&mut self) {
+    /// Where the next entry starts: right behind the last, or in the next line where it takes fewer of them.
+    fn start_of(&self, n_bytes: usize) -> usize {
+        let end = self.bytes.len();
+        let in_line = (self.bytes.as_ptr().addr() + end) % LINE;
+        match (in_line + n_bytes).div_ceil(LINE) > n_bytes.div_ceil(LINE) {
+            true => end + LINE - in_line,
+            false => end,
+        }
+    }
+
+    /// Gives back what was not needed. Answers what is taken.
+    pub(crate) fn shrink(&mut self) -> usize {
         self.bytes.shrink_to_fit();
+        self.bytes.capacity() + size_of_val(self.table.as_slice())
+    }
+
+    /// Whether all rows are as they were written.
+    pub(crate) fn are_sound(&self) -> bool {
+        self.are_sound
     }
 
     /// The rows of some keys.
@@ -130,6 +160,7 @@ impl Copied {
         let first: Vec<Slot> = (hashes.iter())
             .map(|&(_, place)| self.table.get(place).copied().unwrap_or(FREE))
             .collect();
+        self.look_ahead(&first);
         let heads: Vec<(usize, usize)> = first.iter().map(|slot| self.lengths(slot.at)).collect();
         (keys.iter().zip(hashes).zip(first.into_iter().zip(heads)))
             .map(|((key, (tag, place)), (slot, lengths))| {
@@ -142,6 +173,20 @@ impl Copied {
                 self.search(key, tag, place)
             })
             .collect()
+    }
+
+    /// Has the lines of entries come, those of all at once.
+    fn look_ahead(&self, slots: &[Slot]) {
+        let typical = self.bytes.len() / self.n_entries.max(1);
+        let lines = (0..typical).step_by(LINE).take(LINES_AHEAD);
+        let mut sum = 0_u8;
+        for slot in slots {
+            for line in lines.clone() {
+                let byte = self.bytes.get(slot.at as usize + line);
+                sum ^= byte.copied().unwrap_or_default();
+            }
+        }
+        std::hint::black_box(sum);
     }
 
     /// Looks at one slot after the other, until a free one.

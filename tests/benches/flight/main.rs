@@ -103,6 +103,9 @@ struct Options {
     /// Serves the floor, and nothing else
     #[arg(long, hide = true)]
     floor: bool,
+    /// What the floor asks of Redis
+    #[arg(long, hide = true)]
+    floor_redis: Option<floor::Asks>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -125,9 +128,9 @@ fn main() -> Outcome<ExitCode> {
         println!("benches/flight/run.sh runs this benchmark");
         return Ok(ExitCode::SUCCESS);
     }
-    let options = Options::parse();
+    let mut options = Options::parse();
     if options.floor {
-        floor::serve()?;
+        floor::serve(options.floor_redis.take())?;
         return Ok(ExitCode::SUCCESS);
     }
     let (Some(work), Some(binary)) = (&options.work, &options.binary) else {
@@ -208,7 +211,7 @@ async fn measure(
         eprintln!("start");
         startup::run(binary, folder, &log, options, report).await?;
     }
-    let floor = Server::floor()?;
+    let floor = Server::floor(None)?;
     let ours = Server::provender(binary, folder, &log)?;
     if let Some(redis) = redis {
         eprintln!("Redis");
