@@ -9,7 +9,7 @@ use arrow_schema::{Field, SchemaRef};
 use provender_core::ErrorKind;
 use provender_core::error::{Error, Result, codes};
 use provender_core::model::{Relation, SourceVersion};
-use provender_core::names::did_you_mean;
+use provender_core::names::{did_you_mean, find_column};
 use provender_core::request::SourceRef;
 
 use crate::Dialect;
@@ -254,20 +254,27 @@ impl Rows {
         })
     }
 
-    /// A column and its field.
+    /// The column that a name means, exactly or else by the only match that ignores case, and its field.
     pub(crate) fn column(&self, name: &str) -> Result<(Column, &Field)> {
-        let Ok(field) = self.schema.field_with_name(name) else {
-            let known = self
-                .schema
-                .fields()
-                .iter()
-                .map(|field| field.name().as_str());
-            return Err(Error::new(
+        let known = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str());
+        let missing = || {
+            Error::new(
                 &codes::MISSING_COLUMN,
                 format!("{} has no column {name:?}", self.what),
             )
-            .help(did_you_mean(name, known)));
+            .help(did_you_mean(name, known.clone()))
         };
+        let is_close = |other: &str| other.to_lowercase() == name.to_lowercase();
+        let found = find_column(name, known.clone());
+        let found = found.map_err(|error| match known.clone().any(is_close) {
+            true => error.context("source", self.what.clone()),
+            false => missing(),
+        })?;
+        let field = self.schema.field_with_name(found).map_err(|_| missing())?;
         Ok((Column::of(self.dialect, self.alias, field)?, field))
     }
 
