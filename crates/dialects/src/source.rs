@@ -309,6 +309,10 @@ impl Rows {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::Arc;
+
+    use arrow_schema::{DataType, Schema};
+
     use super::*;
 
     #[test]
@@ -323,6 +327,30 @@ mod tests {
         for text in ["", "a..b", "\"a", "\"a\"b", ".a"] {
             let error = TableName::parse(text).unwrap_err();
             assert!(error.message().contains("is no table's name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn columns_match_exactly_else_the_only_one_whatever_its_case() {
+        let fields = ["AMOUNT", "Ab", "aB"];
+        let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let source = SourceRef::table("t");
+        let rows = Rows::new(Dialect::Snowflake, &source, schema, None).unwrap();
+        for (name, found) in [("AMOUNT", "AMOUNT"), ("amount", "AMOUNT"), ("aB", "aB")] {
+            let (column, field) = rows.column(name).unwrap();
+            assert_eq!(column.sql, format!("\"s\".\"{found}\""));
+            assert_eq!(field.name(), found);
+        }
+        for (name, message) in [
+            (
+                "AB",
+                "column \"AB\" is not clear: Ab, aB differ only in case",
+            ),
+            ("count", "table \"t\" has no column \"count\""),
+        ] {
+            let error = rows.column(name).unwrap_err();
+            assert_eq!((error.code(), error.message()), ("P121", message));
         }
     }
 
