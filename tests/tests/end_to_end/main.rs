@@ -16,4 +16,6 @@ mod product;
 #[allow(unused)]
 mod redis_servers;
 mod snowflake;
+#[path = "../../../crates/providers-snowflake/tests/snowflake/stand_in.rs"]
+mod stand_in;
 mod visits;
