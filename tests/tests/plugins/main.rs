@@ -22,3 +22,4 @@ mod served;
 #[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
 #[allow(unused)]
 mod servers;
+mod tutorial;
