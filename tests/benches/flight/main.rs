@@ -10,6 +10,7 @@
 mod client;
 mod data;
 mod floor;
+mod hostile;
 mod hot_path;
 mod isolation;
 mod measure;
@@ -49,6 +50,8 @@ enum Part {
     Throughput,
     /// Online reads while a training set is made.
     Isolation,
+    /// Online reads while a plug-in hangs.
+    Hostile,
     /// Start and memory.
     Startup,
 }
@@ -85,7 +88,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "hot,throughput,isolation,startup"
+        default_value = "hot,throughput,isolation,hostile,startup"
     )]
     parts: Vec<Part>,
     /// Serves from a Redis of its own instead of the embedded store, and measures that beside bare Redis
@@ -228,6 +231,11 @@ async fn measure(
     if options.has(Part::Isolation) {
         eprintln!("isolation");
         isolation::run(&ours, options, report).await?;
+    }
+    drop(ours);
+    if options.has(Part::Hostile) {
+        eprintln!("a plug-in that hangs");
+        hostile::run(binary, folder, &log, options, report).await?;
     }
     Ok(())
 }

@@ -24,3 +24,4 @@ mod served;
 mod servers;
 #[path = "../../../crates/providers-snowflake/tests/snowflake/stand_in.rs"]
 mod stand_in;
+mod tutorial;
