@@ -1,4 +1,4 @@
-//! Every built-in provider by every rule that it is asked: three ways, but for the one that breaks some.
+//! Every built-in provider by every rule that it is asked, three ways.
 
 use std::path::PathBuf;
 use std::sync::Arc;
