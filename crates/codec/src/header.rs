@@ -54,6 +54,12 @@ pub fn is_tombstone(row: &[u8]) -> bool {
     Header::parse(row).is_ok_and(|header| header.is_tombstone)
 }
 
+/// Whether the bytes are a packed row of this format, all of them as they were written. What they hold may
+/// still be of another schema.
+pub fn is_sound(row: &[u8]) -> bool {
+    Header::verify(row).is_ok()
+}
+
 /// What is wrong with a row as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {

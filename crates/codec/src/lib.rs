@@ -25,5 +25,5 @@ mod tests;
 pub use decode::RowDecoder;
 pub use encode::RowEncoder;
 pub use format::RowFormat;
-pub use header::{RowOrder, is_tombstone, order};
+pub use header::{RowOrder, is_sound, is_tombstone, order};
 pub use key::{BoundKeys, KeyFormat};

@@ -17,6 +17,7 @@
 //! It deliberately knows no engine and no provider, so that it stays independent of what it judges.
 
 pub mod generate;
+mod harness;
 mod kit;
 pub mod memory;
 pub mod offline;
@@ -26,5 +27,6 @@ pub mod registry;
 mod rules;
 mod table;
 
+pub use harness::{Harness, Rule};
 pub use kit::{Options, Outcome, Report, Role, RoleReport, Subject, Verdict, run};
 pub use table::{SpineTable, Table, Tables};

@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use provender_core::ValueType;
 use provender_core::error::{Error, Result, codes};
+use provender_core::names::find_column;
 use provender_core::request::{KeyColumn, PointInTimeJoin, SourceRef, SqlSpine, ViewJoin};
 
 use crate::answer::{Answer, AnswerColumn, Encoding};
@@ -257,10 +258,14 @@ impl<'a> Spine<'a> {
     fn key(&self, dialect: Dialect, key: &KeyColumn) -> Result<Option<Column>> {
         let column = match &self.columns {
             SpineColumns::Layout(layout) => layout.column(dialect, &key.spine),
-            SpineColumns::Own(columns) => columns
-                .iter()
-                .find(|(answer, _)| answer.name == key.spine)
-                .map(|(_, column)| column.clone()),
+            SpineColumns::Own(columns) => {
+                let names = columns.iter().map(|(answer, _)| answer.name.as_str());
+                let found = find_column(&key.spine, names).ok();
+                let mut columns = columns.iter();
+                columns
+                    .find(|(answer, _)| Some(answer.name.as_str()) == found)
+                    .map(|(_, column)| column.clone())
+            }
         };
         column.map(Some).ok_or_else(|| {
             Error::new(

@@ -9,7 +9,7 @@ use arrow_schema::{Field, SchemaRef};
 use provender_core::ErrorKind;
 use provender_core::error::{Error, Result, codes};
 use provender_core::model::{Relation, SourceVersion};
-use provender_core::names::did_you_mean;
+use provender_core::names::{did_you_mean, find_column};
 use provender_core::request::SourceRef;
 
 use crate::Dialect;
@@ -254,20 +254,27 @@ impl Rows {
         })
     }
 
-    /// A column and its field.
+    /// The column that a name means, exactly or else by the only match that ignores case, and its field.
     pub(crate) fn column(&self, name: &str) -> Result<(Column, &Field)> {
-        let Ok(field) = self.schema.field_with_name(name) else {
-            let known = self
-                .schema
-                .fields()
-                .iter()
-                .map(|field| field.name().as_str());
-            return Err(Error::new(
+        let known = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str());
+        let missing = || {
+            Error::new(
                 &codes::MISSING_COLUMN,
                 format!("{} has no column {name:?}", self.what),
             )
-            .help(did_you_mean(name, known)));
+            .help(did_you_mean(name, known.clone()))
         };
+        let is_close = |other: &str| other.to_lowercase() == name.to_lowercase();
+        let found = find_column(name, known.clone());
+        let found = found.map_err(|error| match known.clone().any(is_close) {
+            true => error.context("source", self.what.clone()),
+            false => missing(),
+        })?;
+        let field = self.schema.field_with_name(found).map_err(|_| missing())?;
         Ok((Column::of(self.dialect, self.alias, field)?, field))
     }
 
@@ -302,6 +309,10 @@ impl Rows {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::Arc;
+
+    use arrow_schema::{DataType, Schema};
+
     use super::*;
 
     #[test]
@@ -316,6 +327,30 @@ mod tests {
         for text in ["", "a..b", "\"a", "\"a\"b", ".a"] {
             let error = TableName::parse(text).unwrap_err();
             assert!(error.message().contains("is no table's name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn columns_match_exactly_else_the_only_one_whatever_its_case() {
+        let fields = ["AMOUNT", "Ab", "aB"];
+        let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let source = SourceRef::table("t");
+        let rows = Rows::new(Dialect::Snowflake, &source, schema, None).unwrap();
+        for (name, found) in [("AMOUNT", "AMOUNT"), ("amount", "AMOUNT"), ("aB", "aB")] {
+            let (column, field) = rows.column(name).unwrap();
+            assert_eq!(column.sql, format!("\"s\".\"{found}\""));
+            assert_eq!(field.name(), found);
+        }
+        for (name, message) in [
+            (
+                "AB",
+                "column \"AB\" is not clear: Ab, aB differ only in case",
+            ),
+            ("count", "table \"t\" has no column \"count\""),
+        ] {
+            let error = rows.column(name).unwrap_err();
+            assert_eq!((error.code(), error.message()), ("P121", message));
         }
     }
 

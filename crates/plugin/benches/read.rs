@@ -1,5 +1,6 @@
 //! What an online read costs more behind the ABI: 100 keys x 20 float64 from memory, native and through
-//! the structure of functions, alternated in one run. Prints medians; decides nothing.
+//! the structure of functions, of a library that says its calls return at once and of one that does
+//! not, alternated in one run. Prints medians; decides nothing.
 //!
 //!     cargo bench -p provender-plugin --bench read
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
@@ -148,14 +149,15 @@ async fn main() {
     tokio::spawn(measure()).await.unwrap();
 }
 
-async fn measure() {
-    let cx = Context::new("p");
-    let exported = plugin(Exports {
+/// The reader behind the ABI, of a library that says whether its calls return at once.
+async fn behind(cx: &Context, prompt: u32) -> Arc<dyn OnlineReader> {
+    let mut exported = plugin(Exports {
         name: "ready".to_owned(),
         version: "0".to_owned(),
         factories: vec![factory()],
         spawn: Arc::new(ThreadPerCall),
     });
+    exported.prompt = prompt;
     // SAFETY: the structure was made by the export side, which leaks what it points at.
     let loaded = unsafe { Loaded::new("this process".to_owned(), exported) }.unwrap();
     let config = ProviderConfig {
@@ -165,26 +167,34 @@ async fn measure() {
         base_path: PathBuf::from("."),
         resources: Resources::default(),
     };
-    let behind = loaded.open_online(&cx, config).await.unwrap();
-    let behind = behind.prepare(&cx, read_plan()).await.unwrap();
-    let native = Ready.prepare(&cx, read_plan()).await.unwrap();
+    let store = loaded.open_online(cx, config).await.unwrap();
+    store.prepare(cx, read_plan()).await.unwrap()
+}
+
+async fn measure() {
+    let cx = Context::new("p");
+    let readers = [
+        ("native", Ready.prepare(&cx, read_plan()).await.unwrap()),
+        ("behind the ABI", behind(&cx, 1).await),
+        ("on its own threads", behind(&cx, 0).await),
+    ];
     let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..N_KEYS as i64));
     let keys = RecordBatch::try_from_iter_with_nullable([("k", column, true)]).unwrap();
-
-    let (mut natives, mut behinds) = (Vec::new(), Vec::new());
+    let mut rounds = [const { Vec::new() }; 3];
     for _ in 0..9 {
-        natives.push(p50_us(&*native, &cx, &keys).await);
-        behinds.push(p50_us(&*behind, &cx, &keys).await);
+        for ((_, reader), times) in readers.iter().zip(&mut rounds) {
+            times.push(p50_us(&**reader, &cx, &keys).await);
+        }
     }
-    let median = |times: &mut Vec<f64>| {
+    let medians = rounds.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
-    };
-    let (native, behind) = (median(&mut natives), median(&mut behinds));
+    });
     println!("{N_KEYS} keys x {N_FEATURES} float64, p50 of a read, median of 9 rounds");
-    println!("native          {native:8.1} us");
-    println!(
-        "behind the ABI  {behind:8.1} us   {:+.1} us",
-        behind - native
-    );
+    for ((name, _), median) in readers.iter().zip(medians) {
+        println!(
+            "{name:<20} {median:8.1} us   {:+.1} us",
+            median - medians[0]
+        );
+    }
 }

@@ -11,7 +11,11 @@ mod hostile;
 mod loading;
 #[path = "plugin/panics.rs"]
 mod panics;
+#[path = "plugin/panics_online.rs"]
+mod panics_online;
 #[path = "plugin/passing.rs"]
 mod passing;
 #[path = "plugin/streams.rs"]
 mod streams;
+#[path = "plugin/tricky.rs"]
+mod tricky;

@@ -2,15 +2,17 @@
 //! microseconds, nested fields are matched by position in lists and maps and by name in structs, and
 //! a value that does not fit is an error, never a null.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
-    new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, ListArray, MapArray, RecordBatch, RecordBatchOptions,
+    StructArray, new_null_array,
 };
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, SchemaRef, TimeUnit};
 use provender_core::time::to_instants;
 use provender_core::{Error, Result, codes};
 
@@ -90,6 +92,69 @@ pub(crate) fn convert(name: &str, column: &ArrayRef, to: &DataType) -> Result<Ar
         }
         _ => cast(name, column, to),
     }
+}
+
+const DAY_US: i64 = 86_400_000_000;
+/// Days since 1970 of the years 1 to 9999.
+const DAYS: RangeInclusive<i64> = -719_162..=2_932_896;
+/// Microseconds since 1970 of the same years.
+const INSTANTS_US: RangeInclusive<i64> = -719_162 * DAY_US..=2_932_897 * DAY_US - 1;
+
+/// Refuses dates and times outside of the years 1 to 9999, also within lists, maps and structs: the
+/// statistics of a table's log are texts that have no other years, and most readers know no others.
+///
+/// # Errors
+/// `P501` that names the column.
+pub(crate) fn refuse_far_times(name: &str, column: &dyn Array) -> Result<()> {
+    let is_far = match column.data_type() {
+        DataType::Date32 => has_outside::<Date32Type>(column, &DAYS),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            has_outside::<TimestampMicrosecondType>(column, &INSTANTS_US)
+        }
+        DataType::List(_) => {
+            let list: &ListArray = column.as_list();
+            return refuse_far_times(name, &used(list.values(), list.value_offsets()));
+        }
+        DataType::Map(_, _) => {
+            let map: &MapArray = column.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            return refuse_far_times(name, &used(&entries, map.value_offsets()));
+        }
+        DataType::Struct(_) => {
+            let parts = column.as_struct().columns();
+            return parts
+                .iter()
+                .try_for_each(|part| refuse_far_times(name, part));
+        }
+        _ => false,
+    };
+    if !is_far {
+        return Ok(());
+    }
+    Err(Error::new(
+        &codes::CHECKED_CAST,
+        format!(
+            "column {name:?} holds a time outside of the years 1 to 9999, which a Delta table cannot tell"
+        ),
+    )
+    .help("write null or 9999-12-31 instead, or the number or text that the column is made of")
+    .context("column", name))
+}
+
+/// The values that a list's or map's rows use.
+fn used(values: &ArrayRef, offsets: &[i32]) -> ArrayRef {
+    let place = |offset: Option<&i32>| offset.map_or(0, |offset| *offset as usize);
+    let (first, last) = (place(offsets.first()), place(offsets.last()));
+    values.slice(first, last - first)
+}
+
+fn has_outside<T: ArrowPrimitiveType>(column: &dyn Array, inside: &RangeInclusive<i64>) -> bool
+where
+    T::Native: Into<i64>,
+{
+    let values = column.as_primitive::<T>();
+    let mut values = values.iter().flatten();
+    values.any(|value| !inside.contains(&value.into()))
 }
 
 fn cast(name: &str, column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {

@@ -17,7 +17,7 @@ use provender_core::request::SourceRef;
 use provender_core::{Context, Error, Result, codes};
 
 use crate::convert::convert;
-use crate::error::{OnTable, is_conflict};
+use crate::error::{OnTable, fenced, is_conflict};
 use crate::schema::takes;
 use crate::store::DeltaOfflineStore;
 use crate::tables::Kind;
@@ -33,6 +33,7 @@ pub(crate) async fn delete(
     source: &SourceRef,
     keys: &RecordBatch,
 ) -> Result<()> {
+    cx.check()?;
     let Relation::Table(name) = &source.relation else {
         return Err(unsupported(&store.info(), "deleting from a query")
             .help("delete from the tables that it reads"));
@@ -108,11 +109,11 @@ async fn delete_where(
         let state = SessionStateBuilder::new_from_existing(store.session.state())
             .with_query_planner(DeltaPlanner::new())
             .build();
-        let deleted = table
+        let deleting = table
             .delete()
             .with_session_state(Arc::new(state))
-            .with_predicate(condition.clone())
-            .await;
+            .with_predicate(condition.clone());
+        let deleted = fenced(name, "cannot be deleted from", deleting.into_future()).await?;
         attempt += 1;
         match deleted {
             Ok(_) => return Ok(()),

@@ -1,7 +1,10 @@
 //! The one place where failures of the deltalake crate become the product's errors.
 
+use std::panic::AssertUnwindSafe;
+
 use deltalake::kernel::transaction::TransactionError;
 use deltalake::{DeltaTableError, ObjectStoreError};
+use futures::FutureExt;
 use provender_core::{Error, Result, codes};
 use provender_engine::sql::storage_error;
 
@@ -54,6 +57,27 @@ pub(crate) fn is_conflict(error: &DeltaTableError) -> bool {
                     | TransactionError::VersionAlreadyExists(_)
             }
     )
+}
+
+/// Work of the deltalake crate, of which some panics over values that other programs have written: that
+/// is an error of the call. `what` is a half sentence as in [`delta_error`], without the table.
+///
+/// # Errors
+/// `P801` for a panic.
+pub(crate) async fn fenced<T>(name: &str, what: &str, work: impl Future<Output = T>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Error::new(
+            &codes::UNSUPPORTED,
+            format!(
+                "table {name:?} {what}: the library for Delta tables broke off: {}",
+                text.unwrap_or("without a text")
+            ),
+        )
+        .help("the table may hold a value that it cannot handle, such as a time of a far year; reading works")
+        .context("table", name)
+    })
 }
 
 /// What a failure of an object store means; clients tell in the product's words already.

@@ -60,6 +60,23 @@ impl Location {
         }
     }
 
+    /// What in its path reads as an escaped character, such as `%20`. The library for Delta tables takes
+    /// such a path for one that is escaped still, and looks elsewhere.
+    ///
+    /// # Errors
+    /// `P507` for a path that no object has.
+    pub(crate) fn escaped_part(&self) -> Result<Option<String>> {
+        let path = match self {
+            Self::Local(path) => path.to_string_lossy().into_owned(),
+            Self::Remote { url, .. } => object_path(url)?.as_ref().to_owned(),
+        };
+        let is_escape = |part: &&[u8]| {
+            part[0] == b'%' && part[1].is_ascii_hexdigit() && part[2].is_ascii_hexdigit()
+        };
+        let found = path.as_bytes().windows(3).find(is_escape);
+        Ok(found.map(|part| String::from_utf8_lossy(part).into_owned()))
+    }
+
     /// Its URL as that of a folder.
     ///
     /// # Errors
@@ -258,6 +275,22 @@ mod tests {
                 .as_str(),
             "gs://lake/w/"
         );
+    }
+
+    #[test]
+    fn paths_that_read_as_escaped_are_noticed() {
+        let base = Path::new("/project");
+        for location in ["./data", "s3://lake/a"] {
+            let location = configured("offline_store", base, location).unwrap();
+            let escaped = |name: &str| {
+                let at = of_table(base, &location, name).unwrap();
+                at.escaped_part().unwrap()
+            };
+            assert_eq!(escaped("a %2f").as_deref(), Some("%2f"));
+            for name in ["5%", "100% b", "%zz", "é b"] {
+                assert_eq!(escaped(name), None, "{name}");
+            }
+        }
     }
 
     #[test]

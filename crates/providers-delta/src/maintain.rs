@@ -23,7 +23,7 @@ use provender_core::request::{Maintenance, MaintenanceSummary, MaintenanceWork, 
 use provender_core::time::{format_duration, now_us};
 use provender_core::{Context, Error, Result, codes};
 
-use crate::error::{OnTable, is_conflict};
+use crate::error::{OnTable, fenced, is_conflict};
 use crate::making::{sync, sync_log};
 use crate::store::DeltaOfflineStore;
 use crate::tables::{Kind, Place};
@@ -72,7 +72,7 @@ async fn optimise(
         let memory_bytes = cx.memory_within(store.memory_limit_bytes);
         let n_at_once = usize::try_from(memory_bytes / 2 / target).unwrap_or(1);
         let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let optimised = table
+        let optimising = table
             .optimize()
             .with_type(order)
             .with_target_size(NonZeroU64::new(target).unwrap_or(NonZeroU64::MIN))
@@ -81,7 +81,7 @@ async fn optimise(
             .with_session_state(Arc::new(store.session.state()))
             .with_commit_properties(properties());
         let optimised = tokio::select! {
-            optimised = optimised => optimised,
+            optimised = fenced(name, "cannot be optimised", optimising.into_future()) => optimised?,
             () = cx.cancelled() => {
                 cx.check()?;
                 continue;

@@ -205,8 +205,22 @@ impl Tables {
     }
 
     /// A Delta table of which nothing has been read; it may not exist.
+    ///
+    /// # Errors
+    /// `P507` for a path that the library for Delta tables does not find again.
     pub(crate) fn unloaded(&self, place: &Place) -> Result<DeltaTable> {
         let name = &place.name;
+        if let Some(part) = place.at.escaped_part()? {
+            return Err(Error::new(
+                &codes::OFFLINE_REQUEST,
+                format!(
+                    "table {name:?} cannot lie at {}: Delta tables have no {part:?} in their path",
+                    place.at
+                ),
+            )
+            .help("choose a name and a folder without a percent sign before two hexadecimal digits")
+            .context("table", name.clone()));
+        }
         let folder = place.at.folder_url()?;
         let Location::Remote { url, .. } = &place.at else {
             return DeltaTableBuilder::from_url(folder)

@@ -14,7 +14,7 @@ use provender_core::names::{did_you_mean, find_column};
 use provender_core::request::{OfflineWrite, WriteMode};
 use provender_core::{Error, Result, codes};
 
-use crate::convert::convert;
+use crate::convert::{convert, refuse_far_times};
 use crate::error::OnTable;
 use crate::schema::{same_type, stored, takes};
 
@@ -137,6 +137,7 @@ impl Target {
             let array = match column {
                 None => new_null_array(field.data_type(), batch.num_rows()),
                 Some(column) => convert(field.name(), batch.column(*column), field.data_type())
+                    .and_then(|array| refuse_far_times(field.name(), &array).map(|()| array))
                     .map_err(|error| error.context("table", self.table.clone()))?,
             };
             if !field.is_nullable() && array.null_count() > 0 {

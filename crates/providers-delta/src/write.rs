@@ -24,7 +24,7 @@ use provender_core::model::SourceVersion;
 use provender_core::request::{OfflineWrite, WriteMode, WriteSummary};
 use provender_core::{BatchStream, Context, Error, Result, codes};
 
-use crate::error::{OnTable, is_conflict};
+use crate::error::{OnTable, fenced, is_conflict};
 use crate::making::{Making, sync, sync_log};
 use crate::store::DeltaOfflineStore;
 use crate::tables::{Kind, Place};
@@ -219,9 +219,8 @@ impl Job<'_> {
                 if n_buffered > budget {
                     let full = std::mem::replace(&mut writer, new_writer());
                     n_buffered = 0;
-                    let files = full
-                        .close()
-                        .await
+                    let files = fenced(&self.write.table, "cannot be written", full.close())
+                        .await?
                         .on_table(&self.write.table, "cannot be written")?;
                     written.files.extend(files);
                 }
@@ -229,10 +228,9 @@ impl Job<'_> {
         }
         .await;
         let result = match result {
-            Ok(()) => writer
-                .close()
+            Ok(()) => fenced(&self.write.table, "cannot be written", writer.close())
                 .await
-                .on_table(&self.write.table, "cannot be written")
+                .and_then(|closed| closed.on_table(&self.write.table, "cannot be written"))
                 .map(|files| written.files.extend(files)),
             Err(error) => {
                 let _ = writer.abort().await;

@@ -20,6 +20,8 @@ mod cloud;
 mod deleting;
 #[path = "delta/evolving.rs"]
 mod evolving;
+#[path = "delta/far_times.rs"]
+mod far_times;
 #[path = "delta/features.rs"]
 mod features;
 #[path = "delta/maintaining.rs"]

@@ -1,9 +1,9 @@
 //! Rows that lie in memory, and how keys find theirs.
 //!
-//! Decides how a copy lies: every key and row one after the other, and a table from a key's hash to where
-//! it starts. A read of many keys takes each step for all of them before the next: what a step looks at
-//! is seldom in the processor's caches, and so it waits for many places at once instead of for one after
-//! the other. When a copy is made and how long it counts is `resident`'s part.
+//! Decides how a copy lies: every key and row one after the other, in as few lines of the processor's caches
+//! as they fit in, and a table from a key's hash to where it starts. A read of many keys takes each step for
+//! all of them before the next: what a step looks at is seldom in those caches, and so it waits for many
+//! places at once instead of for one after the other. When a copy is made and how long it counts is `resident`'s part.
 
 use std::hash::BuildHasher;
 
@@ -24,6 +24,10 @@ const FREE: Slot = Slot {
 /// What stands before a key and its row: two bytes with the length of the one, four with that of the
 /// other.
 const HEAD: usize = 6;
+/// What memory comes to the processor in.
+const LINE: usize = 64;
+/// Lines of an entry that are looked at ahead; the processor finds those that follow by itself.
+const LINES_AHEAD: usize = 4;
 
 /// Keys of one read, one after the other.
 #[derive(Debug, Default)]
@@ -66,6 +70,7 @@ pub(crate) struct Copied {
     bytes: Vec<u8>,
     hasher: RandomState,
     n_entries: usize,
+    are_sound: bool,
 }
 
 impl std::fmt::Debug for Copied {
@@ -84,7 +89,13 @@ impl Copied {
             bytes: Vec::with_capacity(n_bytes),
             hasher: RandomState::default(),
             n_entries: 0,
+            are_sound: true,
         }
+    }
+
+    /// The bytes that so many entries take at most, whose keys and rows take `n_bytes`.
+    pub(crate) fn entry_bytes(n_entries: usize, n_bytes: usize) -> usize {
+        n_bytes.saturating_add(n_entries.saturating_mul(HEAD + LINE))
     }
 
     /// The bytes that the table of so many entries takes.
@@ -97,7 +108,8 @@ impl Copied {
         let lengths = u16::try_from(key.len())
             .ok()
             .zip(u32::try_from(row.len()).ok());
-        let (Some((key_len, row_len)), Ok(at)) = (lengths, u32::try_from(self.bytes.len())) else {
+        let start = self.start_of(HEAD + key.len() + row.len());
+        let (Some((key_len, row_len)), Ok(at)) = (lengths, u32::try_from(start)) else {
             return false;
         };
         // At least one slot stays free, at which a search ends.
@@ -109,6 +121,8 @@ impl Copied {
             place = self.after(place);
         }
         self.table[place] = Slot { tag, at };
+        self.are_sound &= provender_codec::is_sound(row);
+        self.bytes.resize(start, 0);
         self.bytes.extend_from_slice(&key_len.to_le_bytes());
         self.bytes.extend_from_slice(&row_len.to_le_bytes());
         self.bytes.extend_from_slice(key);
@@ -117,9 +131,25 @@ impl Copied {
         true
     }
 
-    /// Gives back what was not needed.
-    pub(crate) fn shrink(&mut self) {
+    /// Where the next entry starts: right behind the last, or in the next line where it takes fewer of them.
+    fn start_of(&self, n_bytes: usize) -> usize {
+        let end = self.bytes.len();
+        let in_line = (self.bytes.as_ptr().addr() + end) % LINE;
+        match (in_line + n_bytes).div_ceil(LINE) > n_bytes.div_ceil(LINE) {
+            true => end + LINE - in_line,
+            false => end,
+        }
+    }
+
+    /// Gives back what was not needed. Answers what is taken.
+    pub(crate) fn shrink(&mut self) -> usize {
         self.bytes.shrink_to_fit();
+        self.bytes.capacity() + size_of_val(self.table.as_slice())
+    }
+
+    /// Whether all rows are as they were written.
+    pub(crate) fn are_sound(&self) -> bool {
+        self.are_sound
     }
 
     /// The rows of some keys.
@@ -127,36 +157,57 @@ impl Copied {
         let hashes: Vec<(u32, usize)> = (keys.iter())
             .map(|key| key.map_or((0, 0), |key| self.hashed(key)))
             .collect();
-        let first: Vec<Slot> = (hashes.iter())
-            .map(|&(_, place)| self.table.get(place).copied().unwrap_or(FREE))
+        let first: Vec<Slot> = hashes.iter().map(|&(_, place)| self.slot(place)).collect();
+        let slots: Vec<(Slot, usize)> = (first.into_iter().zip(&hashes))
+            .map(|(slot, &(tag, place))| self.first_of(tag, (slot, place)))
             .collect();
-        let heads: Vec<(usize, usize)> = first.iter().map(|slot| self.lengths(slot.at)).collect();
-        (keys.iter().zip(hashes).zip(first.into_iter().zip(heads)))
-            .map(|((key, (tag, place)), (slot, lengths))| {
-                let key = key?;
-                if slot.tag == tag
-                    && let Some(row) = self.row(slot.at, lengths, key)
-                {
-                    return Some(row);
-                }
-                self.search(key, tag, place)
-            })
+        self.look_ahead(&slots);
+        (keys.iter().zip(hashes).zip(slots))
+            .map(|((key, (tag, _)), at)| self.search(key?, tag, at))
             .collect()
     }
 
-    /// Looks at one slot after the other, until a free one.
-    fn search(&self, key: &[u8], tag: u32, mut place: usize) -> Option<&[u8]> {
+    fn slot(&self, place: usize) -> Slot {
+        self.table.get(place).copied().unwrap_or(FREE)
+    }
+
+    /// The first slot from a place on that has the tag or is free.
+    #[inline]
+    fn first_of(&self, tag: u32, (mut slot, mut place): (Slot, usize)) -> (Slot, usize) {
+        while slot.at != FREE.at && slot.tag != tag {
+            place = self.after(place);
+            slot = self.slot(place);
+        }
+        (slot, place)
+    }
+
+    /// Has the lines of entries come, those of all at once.
+    fn look_ahead(&self, slots: &[(Slot, usize)]) {
+        let typical = self.bytes.len() / self.n_entries.max(1);
+        let lines = (0..typical).step_by(LINE).take(LINES_AHEAD);
+        let mut sum = 0_u8;
+        for (slot, _) in slots {
+            for line in lines.clone() {
+                let byte = self.bytes.get(slot.at as usize + line);
+                sum ^= byte.copied().unwrap_or_default();
+            }
+        }
+        std::hint::black_box(sum);
+    }
+
+    /// A key's row, from the first slot on that has its tag.
+    #[inline]
+    fn search(&self, key: &[u8], tag: u32, mut at: (Slot, usize)) -> Option<&[u8]> {
         loop {
-            let slot = *self.table.get(place)?;
+            let (slot, place) = at;
             if slot.at == FREE.at {
                 return None;
             }
-            if slot.tag == tag
-                && let Some(row) = self.row(slot.at, self.lengths(slot.at), key)
-            {
+            if let Some(row) = self.row(slot.at, key) {
                 return Some(row);
             }
-            place = self.after(place);
+            let next = self.after(place);
+            at = self.first_of(tag, (self.slot(next), next));
         }
     }
 
@@ -170,26 +221,16 @@ impl Copied {
         (place + 1) & (self.table.len() - 1)
     }
 
-    /// The lengths of an entry's key and row; none of a free slot.
-    fn lengths(&self, at: u32) -> (usize, usize) {
-        let head = self
-            .bytes
-            .get(at as usize..)
-            .and_then(<[u8]>::first_chunk::<HEAD>);
-        head.map_or((0, 0), |&[k0, k1, r0, r1, r2, r3]| {
-            let row_len = u32::from_le_bytes([r0, r1, r2, r3]);
-            (usize::from(u16::from_le_bytes([k0, k1])), row_len as usize)
-        })
-    }
-
     /// The row of an entry, if it is this key's.
-    fn row(&self, at: u32, (key_len, row_len): (usize, usize), key: &[u8]) -> Option<&[u8]> {
-        let entry = self.bytes.get(at as usize + HEAD..)?;
-        let (found, rest) = entry.split_at_checked(key_len)?;
+    #[inline]
+    fn row(&self, at: u32, key: &[u8]) -> Option<&[u8]> {
+        let entry = self.bytes.get(at as usize..)?;
+        let (&[k0, k1, r0, r1, r2, r3], rest) = entry.split_first_chunk::<HEAD>()?;
+        let (found, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([k0, k1])))?;
         if found != key {
             return None;
         }
-        rest.get(..row_len)
+        rest.get(..u32::from_le_bytes([r0, r1, r2, r3]) as usize)
     }
 }
 
@@ -253,8 +294,9 @@ mod tests {
         copied.insert(one, b"1");
         let (tag, place) = copied.hashed(other);
         // As if both had one hash.
-        let at = copied.bytes.len() as u32;
         copied.insert(other, b"2");
+        let starts = copied.table.iter().map(|slot| slot.at);
+        let at = starts.filter(|at| *at != FREE.at).max().unwrap();
         copied.table.fill(FREE);
         copied.table[place] = Slot { tag, at: 0 };
         let next = copied.after(place);
@@ -262,6 +304,34 @@ mod tests {
         let mut keys = Keys::default();
         keys.push(Some(other));
         assert_eq!(copied.find(&keys), [Some(b"2".as_slice())]);
+    }
+
+    #[test]
+    fn a_row_that_is_damaged_is_noticed() {
+        let mut copied = Copied::with_capacity(1, 0);
+        assert!(copied.are_sound());
+        assert!(copied.insert(b"key", b"no row"));
+        assert!(!copied.are_sound());
+    }
+
+    #[test]
+    fn an_entry_takes_no_more_lines_than_it_must() {
+        let mut rng = StdRng::seed_from_u64(9);
+        let mut copied = Copied::with_capacity(1_000, Copied::entry_bytes(1_000, 300_000));
+        let room = copied.bytes.capacity();
+        for number in 0..1_000_u32 {
+            let before = copied.bytes.len();
+            let row = random(&mut rng, 290);
+            assert!(copied.insert(&number.to_le_bytes(), &row));
+            let n_bytes = HEAD + 4 + row.len();
+            let start = copied.bytes.as_ptr().addr() + copied.bytes.len() - n_bytes;
+            assert_eq!(
+                (start % LINE + n_bytes).div_ceil(LINE),
+                n_bytes.div_ceil(LINE)
+            );
+            assert!(copied.bytes.len() - before - n_bytes < LINE);
+        }
+        assert_eq!(copied.bytes.capacity(), room);
     }
 
     #[test]

@@ -128,7 +128,11 @@ impl PreparedView {
         let mut should_copy = false;
         let looked = self.slot.look(|environment, txn| {
             if let Some(rows) = environment.resident.rows(txn.id()) {
-                return Ok(self.decoder.decode(&rows.find(&stored))?);
+                let found = rows.find(&stored);
+                return Ok(match rows.are_sound() {
+                    true => self.decoder.decode_sound(&found)?,
+                    false => self.decoder.decode(&found)?,
+                });
             }
             let found = (stored.iter())
                 .map(|key| match key {

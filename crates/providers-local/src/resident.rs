@@ -72,6 +72,15 @@ struct Share {
     n_bytes: u64,
 }
 
+impl Share {
+    /// Gives back what is beyond `n_bytes`.
+    fn shrink(&mut self, n_bytes: u64) {
+        let spare = self.n_bytes.saturating_sub(n_bytes);
+        self.n_bytes -= spare;
+        self.of.used_bytes.fetch_sub(spare, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.of
@@ -96,17 +105,17 @@ impl Rows {
         budget: &Arc<Budget>,
     ) -> Result<Option<Self>, Failure> {
         let stat = environment.rows_stat(txn)?;
-        // What LMDB writes beside each key and row is more than what stands before them in a copy.
         let pages = (stat.leaf_pages + stat.overflow_pages).saturating_mul(stat.page_size as usize);
+        let n_bytes = Copied::entry_bytes(stat.entries, pages);
         let table = Copied::table_bytes(stat.entries);
         // Nothing here is addressed beyond 32 bits.
-        let Some(share) = u32::try_from(pages)
+        let Some(mut share) = u32::try_from(n_bytes)
             .ok()
-            .and_then(|_| budget.take(pages.saturating_add(table) as u64))
+            .and_then(|_| budget.take(n_bytes.saturating_add(table) as u64))
         else {
             return Ok(None);
         };
-        let mut copied = Copied::with_capacity(stat.entries, pages);
+        let mut copied = Copied::with_capacity(stat.entries, n_bytes);
         let failed = |error| environment.failure("read", error);
         for entry in environment.rows.iter(txn).map_err(failed)? {
             let (key, row) = entry.map_err(failed)?;
@@ -114,7 +123,7 @@ impl Rows {
                 return Ok(None);
             }
         }
-        copied.shrink();
+        share.shrink(copied.shrink() as u64);
         Ok(Some(Self {
             txn_id: txn.id(),
             copied,
@@ -125,6 +134,11 @@ impl Rows {
     /// The rows of stored keys.
     pub(crate) fn find(&self, keys: &Keys) -> Vec<Option<&[u8]>> {
         self.copied.find(keys)
+    }
+
+    /// Whether all rows are as they were written.
+    pub(crate) fn are_sound(&self) -> bool {
+        self.copied.are_sound()
     }
 }
 

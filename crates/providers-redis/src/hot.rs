@@ -4,7 +4,7 @@
 //! are spelled into one buffer, and the replies to one request are one piece of what was read from the
 //! socket, in which values are found in place. No task stands between a call and its socket, since waking
 //! another one takes as long as Redis does for some keys: a call sends by itself, and one of those that wait
-//! reads for all. A caller may stop polling a call without dropping it, as one does whose own client does not
+//! reads for all, and sends what was gathered while much was on its way. A caller may stop polling a call without dropping it, as one does whose own client does not
 //! take answers; another call then takes the reading over. This module knows replies that are as expected, on
 //! plain connections, and nothing else: whatever is unusual is left to the general client, which knows more
 //! and tells it better.
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,7 +36,11 @@ const READ_BYTES: usize = 64 << 10;
 const LEAST_READ_BYTES: usize = 16 << 10;
 const MUCH_READ_BYTES: usize = 256 << 10;
 
-/// After how long without a reply a call reads by itself, whoever was to read.
+/// Requests on their way from which on others are gathered: the reader sends them in one piece when the next
+/// replies are there. By then Redis has had enough to do, and each piece costs both sides a call of the system.
+const GATHERED_FROM: usize = 4;
+
+/// After how long without a reply to anybody a call reads by itself, whoever was to read.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// A connection that many calls share. Cheap to clone.
@@ -57,12 +61,15 @@ struct Shared {
 
 /// What is on its way.
 struct Traffic {
-    /// What the system has not taken yet. Whoever waits for an answer helps to send it.
+    /// What was gathered, and what the system has not taken yet. Whoever reads sends it, and so does a call
+    /// that was not gathered.
     unsent: BytesMut,
     /// Whose replies come next, in order.
     waiting: VecDeque<Arc<Waiter>>,
     /// The call that reads for all.
     reader: Option<Arc<Waiter>>,
+    /// When the last replies came.
+    heard: Instant,
     is_broken: bool,
 }
 
@@ -115,6 +122,7 @@ impl Link for HotConnection {
                 unsent: BytesMut::new(),
                 waiting: VecDeque::new(),
                 reader: None,
+                heard: Instant::now(),
                 is_broken: false,
             }),
             health: Health::new(),
@@ -161,7 +169,8 @@ impl HotConnection {
 }
 
 impl Shared {
-    /// Sends what the system takes at once, and gets in line. Answers whether all was taken.
+    /// Sends what the system takes at once, or adds to what is gathered, and gets in line. Answers whether
+    /// nothing is left that the call should send by itself.
     fn send(&self, request: &Request) -> Result<(Calling<'_>, bool), Fault> {
         let waiter = Arc::new(Waiter {
             n_replies: request.n_replies,
@@ -173,8 +182,9 @@ impl Shared {
         if traffic.is_broken {
             return Err(self.broken());
         }
+        let is_gathered = traffic.waiting.len() >= GATHERED_FROM;
         let mut n_taken = 0;
-        if traffic.unsent.is_empty() {
+        if traffic.unsent.is_empty() && !is_gathered {
             match self.writing.try_write(&request.bytes) {
                 Ok(n) => n_taken = n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -183,7 +193,7 @@ impl Shared {
         }
         traffic.unsent.extend_from_slice(&request.bytes[n_taken..]);
         traffic.waiting.push_back(Arc::clone(&waiter));
-        let is_all_sent = traffic.unsent.is_empty();
+        let is_all_sent = traffic.unsent.is_empty() || is_gathered;
         let call = Calling {
             shared: self,
             waiter,
@@ -214,6 +224,24 @@ impl Shared {
                 return Err(self.give_up(lock(&self.traffic)));
             }
         }
+    }
+
+    /// Sends what was gathered, as far as the system takes it; `cx` is woken when it takes more.
+    fn poll_send(&self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let mut traffic = lock(&self.traffic);
+        while !traffic.unsent.is_empty() {
+            match self.writing.try_write(&traffic.unsent) {
+                Ok(n_taken) => traffic.unsent.advance(n_taken),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    match self.writing.as_ref().poll_write_ready(cx) {
+                        Poll::Ready(ready) => ready?,
+                        Poll::Pending => return Ok(()),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Ends all calls on a connection that broke.
@@ -260,8 +288,14 @@ impl Calling<'_> {
                         format!("{} did not answer for {:?}", shared.address, shared.timeout);
                     return Poll::Ready(Err(Fault::new(FaultKind::Silent, what)));
                 }
-                lock(&shared.traffic).reader = Some(Arc::clone(&self.waiter));
-                impatient.as_mut().reset(until.min(now + PATIENCE));
+                let mut traffic = lock(&shared.traffic);
+                let mut again = traffic.heard + PATIENCE;
+                if again <= now {
+                    traffic.reader = Some(Arc::clone(&self.waiter));
+                    again = now + PATIENCE;
+                }
+                drop(traffic);
+                impatient.as_mut().reset(until.min(again));
             }
         })
         .await
@@ -293,7 +327,8 @@ impl Calling<'_> {
         }
         // It may have been given replies before it began to read.
         loop {
-            if reading.hand_out(self.shared).is_err() {
+            let handed_out = reading.hand_out(self.shared);
+            if handed_out.is_err() || self.shared.poll_send(cx).is_err() {
                 return Poll::Ready(Err(self.shared.give_up(lock(&self.shared.traffic))));
             }
             if let Some(replies) = self.waiter.take() {
@@ -362,7 +397,11 @@ impl Reading {
             };
             self.scan = None;
             let replies = self.read.split_to(end).freeze();
-            let first = lock(&shared.traffic).waiting.pop_front();
+            let first = {
+                let mut traffic = lock(&shared.traffic);
+                traffic.heard = Instant::now();
+                traffic.waiting.pop_front()
+            };
             if let Some(first) = first {
                 *lock(&first.replies) = Some(replies);
                 first.waker.wake();
@@ -536,6 +575,52 @@ mod tests {
             assert_eq!(said(&connection, text).await.unwrap(), text);
         }
         assert_eq!(first.await.unwrap(), b"first"[..]);
+        assert!(!connection.is_broken());
+    }
+
+    /// As many calls as are sent at once, and others that are gathered behind them.
+    #[tokio::test]
+    async fn gathered_calls_are_sent_in_one_piece_also_when_those_before_are_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address {
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let dialling = dialling(Duration::from_secs(60));
+        let connection = HotConnection::open(address, &dialling).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for n_given_up in [0, 1, GATHERED_FROM] {
+            let mut calls = Vec::new();
+            for number in 0..GATHERED_FROM + 20 {
+                let connection = connection.clone();
+                let text = format!("{number:02}");
+                let call = tokio::spawn(async move { said(&connection, text.as_bytes()).await });
+                tokio::task::yield_now().await;
+                calls.push(call);
+            }
+            let n_bytes = b"*2\r\n$4\r\nECHO\r\n$2\r\n00\r\n".len();
+            let mut asked = vec![0; GATHERED_FROM * n_bytes];
+            stream.read_exact(&mut asked).await.unwrap();
+            for call in &calls[..n_given_up] {
+                call.abort();
+            }
+            for number in 0..GATHERED_FROM {
+                let reply = format!("$2\r\n{number:02}\r\n");
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            let mut gathered = vec![0; 20 * n_bytes + 1];
+            let n_read = stream.read(&mut gathered).await.unwrap();
+            assert_eq!(n_read, 20 * n_bytes);
+            for number in GATHERED_FROM..GATHERED_FROM + 20 {
+                let reply = format!("$2\r\n{number:02}\r\n");
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            for (number, call) in calls.into_iter().enumerate().skip(n_given_up) {
+                let said = call.await.unwrap().unwrap();
+                assert_eq!(said, format!("{number:02}"));
+            }
+        }
         assert!(!connection.is_broken());
     }
 

@@ -1,15 +1,14 @@
 //! Deleting: every row of some keys leaves a table.
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use provender_core::model::Relation;
 use provender_core::names::find_column;
 use provender_core::provider::{Provider, unsupported};
 use provender_core::request::SourceRef;
 use provender_core::{Context, Error, Result, codes};
 use provender_dialects::{Dialect, RowTexts};
-use provender_engine::cast::cast_value;
 
-use crate::rows::{Kind, RowShape, push};
+use crate::rows::{Kind, RowShape, cast_columns, push};
 use crate::session::Statement;
 use crate::store::SnowflakeOfflineStore;
 
@@ -40,13 +39,13 @@ pub(crate) async fn delete(
     for (at, field) in keys_schema.fields().iter().enumerate() {
         let known = found
             .columns
-            .answered
+            .stored
             .fields()
             .iter()
             .map(|field| field.name().as_str());
         let column = find_column(field.name(), known)
             .map_err(|error| error.context("table", name.clone()))?;
-        let place = found.columns.answered.index_of(column).unwrap_or_default();
+        let place = found.columns.stored.index_of(column).unwrap_or_default();
         let kind = Kind::of_column(
             &found.columns.rowtype[place],
             found.columns.answered.field(place),
@@ -76,13 +75,7 @@ pub(crate) async fn delete(
     for row in 0..keys.num_rows() {
         let key = keys.slice(row, 1);
         // A key that the column cannot hold is in no row.
-        let columns: Option<Vec<ArrayRef>> = key
-            .columns()
-            .iter()
-            .zip(&shape.kinds)
-            .map(|(column, kind)| cast_value(column, &kind.value_type(), true).ok())
-            .collect();
-        if let Some(columns) = columns {
+        if let Ok(columns) = cast_columns(&key, &shape.kinds) {
             push(&mut texts, &shape.kinds, &columns, 0);
         }
         let is_last = row + 1 == keys.num_rows();

@@ -80,7 +80,7 @@ pub(crate) fn statement_error(settings: &Settings, envelope: &Envelope) -> Error
             Some("check the name, and that the role may see it".to_owned()),
         ),
         "000707" | "002066" => (
-            &codes::OFFLINE_REQUEST,
+            &codes::VERSION_GONE,
             Some(
                 "the table was made later, or its DATA_RETENTION_TIME_IN_DAYS is over; ask for a newer state"
                     .to_owned(),
@@ -150,8 +150,8 @@ pub(crate) fn on_query(error: Error, query: &str) -> Error {
     let mut mapped = Error::new(&codes::BAD_QUERY, message).context("query", query);
     if matches!(snowflake_code(&error), Some("002003" | "002043" | "000904")) {
         mapped = mapped.help(
-            "check the name and the role's grants; Snowflake reads what is not in double quotes as upper case, \
-             and tables that Provender made are spelled as they were written",
+            "check the name and the role's grants; a name in double quotes must be spelled as Snowflake has it, \
+             which is upper case for what was made without quotes",
         );
     }
     if let Some(number) = snowflake_code(&error) {

@@ -18,6 +18,7 @@ use provender_engine::zip;
 
 use crate::answers::{self, Names};
 use crate::client::OwnSession;
+use crate::names::shown_columns;
 use crate::session::Statement;
 use crate::spine::{self, PlacedSpine};
 use crate::store::SnowflakeOfflineStore;
@@ -115,13 +116,19 @@ async fn sql_plan(
         table: found.table.as_ref(),
         scratch: &scratch,
     };
-    dialects::point_in_time_join(
-        Dialect::Snowflake,
-        join,
-        input,
-        sources,
-        &Dialect::Snowflake.limits(),
-    )
+    let limits = Dialect::Snowflake.limits();
+    let mut plan = dialects::point_in_time_join(Dialect::Snowflake, join, input, sources, &limits)?;
+    // Columns of the spine come back under the names that its schema is told with.
+    let shown = found.columns.answered.fields().iter();
+    let own = plan
+        .answers
+        .iter_mut()
+        .flat_map(|answer| &mut answer.columns)
+        .filter(|column| column.value_type.is_none());
+    for (column, field) in own.zip(shown) {
+        column.name.clone_from(field.name());
+    }
+    Ok(plan)
 }
 
 /// Runs a plan: its preparations, its answers side by side, and, when they have been read or dropped,
@@ -239,10 +246,7 @@ pub(crate) async fn explain(
     request: &OfflineRequest,
 ) -> Result<String> {
     match request {
-        OfflineRequest::Scan(scan) => {
-            let sources = store.sources(cx, [&scan.source]).await?;
-            Ok(dialects::scan(Dialect::Snowflake, scan, &sources)?.sql)
-        }
+        OfflineRequest::Scan(scan) => Ok(scan_answer(store, cx, scan).await?.sql),
         OfflineRequest::Latest(latest) => {
             let sources = store.sources(cx, [&latest.source.source]).await?;
             by_engine(
@@ -344,16 +348,29 @@ pub(crate) async fn scan(
     cx: &Context,
     scan: provender_core::request::Scan,
 ) -> Result<Vec<BatchStream>> {
-    let source = scan.source.clone();
-    let sources = store.sources(cx, [&source]).await?;
-    let answer = dialects::scan(Dialect::Snowflake, &scan, &sources)?;
+    let answer = scan_answer(store, cx, &scan).await?;
     let streams = store
         .client
         .query(cx, answer.sql.clone())
         .await
-        .map_err(|error| tables::on_source(error, &source))?;
+        .map_err(|error| tables::on_source(error, &scan.source))?;
     let decoded = streams
         .into_iter()
         .map(|stream| answers::decode(&answer, stream, Arc::new(|output| format!("{output:?}"))));
     decoded.collect()
+}
+
+/// The statement of a scan. All columns come under the names that the source's schema is told with, others as
+/// they were asked for.
+async fn scan_answer(
+    store: &SnowflakeOfflineStore,
+    cx: &Context,
+    scan: &provender_core::request::Scan,
+) -> Result<dialects::Answer> {
+    let sources = store.sources(cx, [&scan.source]).await?;
+    let mut scan = scan.clone();
+    if scan.columns.is_none() {
+        scan.columns = Some(shown_columns(&sources.get(&scan.source)?.schema));
+    }
+    dialects::scan(Dialect::Snowflake, &scan, &sources)
 }

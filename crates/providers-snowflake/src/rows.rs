@@ -10,6 +10,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field};
+use provender_core::time::format_instant;
 use provender_core::{Error, Result, ValueType, codes};
 use provender_dialects::{Dialect, RowTexts, decimal_text, float_text, hex_text};
 use provender_engine::cast::cast_value;
@@ -132,6 +133,38 @@ impl Kind {
         }
     }
 
+    /// Why Snowflake would not hold a value, or would hold another one; the array is of [`Self::value_type`].
+    fn misfit(&self, array: &dyn Array, row: usize) -> Option<String> {
+        // Beyond four digits, what becomes of a year depends on how it is read.
+        const YEARS: &str = "is outside of the years 1 to 9999";
+        match self {
+            Self::Date => {
+                let day = array.as_primitive::<Date32Type>().value(row);
+                let is_held = (-719_162..2_932_897).contains(&day);
+                (!is_held).then(|| format!("day {day} from 1970-01-01 {YEARS}"))
+            }
+            Self::Timestamp(_) => {
+                let us = array.as_primitive::<TimestampMicrosecondType>().value(row);
+                let is_held = (-62_135_596_800_000_000..253_402_300_800_000_000).contains(&us);
+                (!is_held).then(|| format!("{} {YEARS}", format_instant(us)))
+            }
+            Self::Vector(_) => {
+                let items = array.as_fixed_size_list().value(row);
+                let items = items.as_primitive_opt::<Float32Type>()?;
+                let is_held = items.iter().all(|item| item.is_some_and(f32::is_finite));
+                (!is_held).then(|| "an item of the vector is null or no finite number".to_owned())
+            }
+            Self::Variant | Self::Object | Self::Array => {
+                let text = array.as_string::<i32>().value(row);
+                let parsed = serde_json::from_str::<serde_json::Value>(text);
+                parsed
+                    .err()
+                    .map(|error| format!("the text is no JSON that Snowflake holds: {error}"))
+            }
+            _ => None,
+        }
+    }
+
     /// A value as text; the array is of [`Self::value_type`].
     fn text(&self, array: &dyn Array, row: usize) -> String {
         match self {
@@ -231,13 +264,131 @@ pub(crate) fn cast_columns(batch: &RecordBatch, kinds: &[Kind]) -> Result<Vec<Ar
         .zip(kinds)
         .zip(schema.fields())
         .map(|((column, kind), field)| {
-            cast_value(column, &kind.value_type(), true).map_err(|failure| {
-                Error::new(
-                    &codes::BAD_ROW,
-                    format!("column {:?}: {failure}", field.name()),
-                )
-                .context("column", field.name().clone())
-            })
+            let bad = |why: String| {
+                let message = format!("column {:?}: {why}", field.name());
+                Error::new(&codes::BAD_ROW, message).context("column", field.name().clone())
+            };
+            let cast = cast_value(column, &kind.value_type(), true);
+            let cast = cast.map_err(|failure| bad(failure.to_string()))?;
+            for row in 0..cast.len() {
+                if cast.is_valid(row)
+                    && let Some(why) = kind.misfit(cast.as_ref(), row)
+                {
+                    return Err(bad(format!("row {row}: {why}")));
+                }
+            }
+            Ok(cast)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use arrow_array::{Date32Array, FixedSizeListArray, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+    use crate::types::Columns;
+
+    /// The kind of a column that is described so.
+    fn kind_of(description: serde_json::Value) -> Option<Kind> {
+        let rowtype: RowType = serde_json::from_value(description).unwrap();
+        let columns = Columns::new(vec![rowtype]);
+        Kind::of_column(&columns.rowtype[0], columns.answered.field(0))
+    }
+
+    #[test]
+    fn rows_are_made_for_plain_types_and_not_for_structured_ones() {
+        let text = serde_json::json!({"type": "text"});
+        for (type_name, kind) in [
+            ("object", Some(Kind::Object)),
+            ("array", Some(Kind::Array)),
+            ("variant", Some(Kind::Variant)),
+            ("map", None),
+            ("geography", None),
+        ] {
+            let plain = serde_json::json!({"name": "c", "type": type_name});
+            assert_eq!(kind_of(plain), kind, "{type_name}");
+            let structured = serde_json::json!({"name": "c", "type": type_name, "fields": [text]});
+            let kind = kind.filter(|kind| *kind == Kind::Variant);
+            assert_eq!(kind_of(structured), kind, "structured {type_name}");
+        }
+        let vector = |item: &str| {
+            let item = serde_json::json!({"type": item});
+            serde_json::json!({"name": "c", "type": "vector", "vectorDimension": 3, "fields": [item]})
+        };
+        assert_eq!(kind_of(vector("real")), Some(Kind::Vector(3)));
+        assert_eq!(kind_of(vector("fixed")), None);
+    }
+
+    #[test]
+    fn values_that_snowflake_would_not_keep_are_refused_by_column() {
+        let vector = |items: [Option<f32>; 2]| -> ArrayRef {
+            let rows = [Some(items)];
+            Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(rows, 2))
+        };
+        let at = |us: i64| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(vec![us])) };
+        let day = |day: i32| -> ArrayRef { Arc::new(Date32Array::from(vec![day])) };
+        let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let check = |kind: Kind, column: ArrayRef| {
+            let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+            let cast = cast_columns(&batch, &[kind]);
+            cast.map_err(|error| error.message().to_owned())
+        };
+        let ntz = || Kind::Timestamp("TIMESTAMP_NTZ");
+        for (kind, good) in [
+            (ntz(), at(-62_135_596_800_000_000)),
+            (ntz(), at(253_402_300_799_999_999)),
+            (Kind::Date, day(-719_162)),
+            (Kind::Date, day(2_932_896)),
+            (Kind::Vector(2), vector([Some(1.0), Some(-0.0)])),
+            (Kind::Variant, text(" [1e300, null]")),
+        ] {
+            check(kind, good).unwrap();
+        }
+        for (kind, bad, message) in [
+            (
+                ntz(),
+                at(253_402_300_800_000_000),
+                "+10000-01-01T00:00:00Z is outside of the years 1 to 9999",
+            ),
+            (
+                ntz(),
+                at(-62_135_596_800_000_001),
+                "0000-12-31T23:59:59.999999Z is outside of the years 1 to 9999",
+            ),
+            (
+                Kind::Date,
+                day(2_932_897),
+                "day 2932897 from 1970-01-01 is outside of the years 1 to 9999",
+            ),
+            (
+                Kind::Vector(2),
+                vector([Some(1.0), None]),
+                "an item of the vector is null or no finite number",
+            ),
+            (
+                Kind::Vector(2),
+                vector([Some(f32::NAN), None]),
+                "an item of the vector is null or no finite number",
+            ),
+            (
+                Kind::Object,
+                text("{1}"),
+                "the text is no JSON that Snowflake holds: ",
+            ),
+            (
+                Kind::Variant,
+                text("[1e400]"),
+                "the text is no JSON that Snowflake holds: number out of range",
+            ),
+        ] {
+            let message = format!("column \"c\": row 0: {message}");
+            let told = check(kind, bad).unwrap_err();
+            assert!(told.starts_with(&message), "{told}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Which table a name means, and which columns a source has.
 //!
-//! Names match exactly, else by the only match that ignores case; Snowflake itself would upper-case
-//! what is not quoted. What was found is remembered until Snowflake says that it is gone.
+//! Names match exactly, else by the only match that ignores case. What was found is remembered until
+//! Snowflake says that it is gone.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +15,7 @@ use provender_dialects::{Dialect, SourceTable, Sources, TableName, source_sql};
 
 use crate::client::SnowflakeClient;
 use crate::error::{is_missing, on_query};
+use crate::names::{made, shown};
 use crate::types::Columns;
 
 /// How many names are looked through for one that was meant.
@@ -130,16 +131,28 @@ impl Tables {
         .context("table", name))
     }
 
-    /// The name of a table that is to be made: as it is written, without a look at its case.
+    /// The name of a table that is to be made. A part in quotes is exactly as it is written.
     ///
     /// # Errors
     /// `P120` for a name that cannot be read.
     pub(crate) fn to_make(&self, name: &str) -> Result<TableName> {
         let wanted = self.parts(name)?;
+        let part = |part: String| {
+            let quoted = ['"', '`'].map(|quote| format!("{quote}{part}{quote}"));
+            match quoted.iter().any(|quoted| name.contains(quoted)) {
+                true => part,
+                false => made(&part),
+            }
+        };
+        // What the configuration names is spelled as Snowflake has it.
+        let own = |part_of: String, own: &str| match part_of == own {
+            true => part_of,
+            false => part(part_of),
+        };
         Ok(TableName::new([
-            wanted.database,
-            wanted.schema,
-            wanted.table,
+            own(wanted.database, &self.database),
+            own(wanted.schema, &self.schema),
+            part(wanted.table),
         ]))
     }
 
@@ -239,7 +252,8 @@ impl Tables {
             Dialect::Snowflake.string(&wanted.schema.to_uppercase())?,
         );
         let rows = client.texts(cx, sql).await?;
-        Ok(rows.into_iter().flatten().flatten().collect())
+        let names = rows.into_iter().flatten().flatten();
+        Ok(names.map(|name| shown(&name)).collect())
     }
 }
 

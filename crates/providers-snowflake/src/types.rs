@@ -9,14 +9,17 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use provender_core::time::{UTC, instant_type};
 use provender_core::{Error, Result, ValueType, codes};
 
+use crate::names::shown_columns;
 use crate::session::protocol::RowType;
 
 /// The columns of a result: as they are answered, and as the dialect sees them.
 #[derive(Clone, Debug)]
 pub(crate) struct Columns {
-    /// What answers have: times are microseconds in UTC, whatever the column's own digits and zone.
+    /// What answers have: names as Provender shows them, and times as microseconds in UTC, whatever the column's own
+    /// digits and zone.
     pub answered: SchemaRef,
-    /// What statements must know: digits finer than microseconds, and whether there is a zone.
+    /// What statements must know: names as Snowflake has them, digits finer than microseconds, and whether there is
+    /// a zone.
     pub stored: SchemaRef,
     /// The description itself.
     pub rowtype: Vec<RowType>,
@@ -25,11 +28,13 @@ pub(crate) struct Columns {
 impl Columns {
     /// The columns of a result's description.
     pub(crate) fn new(rowtype: Vec<RowType>) -> Self {
+        let stored = Schema::new(rowtype.iter().map(stored).collect::<Vec<_>>());
+        let shown = shown_columns(&stored).into_iter();
+        let answered = rowtype.iter().map(answered).zip(shown);
+        let answered = answered.map(|(field, name)| field.with_name(name));
         Self {
-            answered: Arc::new(Schema::new(
-                rowtype.iter().map(answered).collect::<Vec<_>>(),
-            )),
-            stored: Arc::new(Schema::new(rowtype.iter().map(stored).collect::<Vec<_>>())),
+            answered: Arc::new(Schema::new(answered.collect::<Vec<_>>())),
+            stored: Arc::new(stored),
             rowtype,
         }
     }

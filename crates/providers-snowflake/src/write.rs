@@ -5,7 +5,6 @@
 //! from the temporary one. Whatever fails before leaves the table as it was; temporary tables end with the
 //! session.
 
-use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
 use provender_core::names::find_column;
@@ -13,12 +12,12 @@ use provender_core::provider::{Provider, unsupported};
 use provender_core::request::{OfflineWrite, SourceRef, WriteMode, WriteSummary};
 use provender_core::{BatchStream, CastRule, Context, Error, ErrorKind, Result, ValueType, codes};
 use provender_dialects::{Dialect, RowTexts, TableName};
-use provender_engine::cast::cast_value;
 
 use crate::client::OwnSession;
 use crate::error::{is_session_lost, snowflake_code};
 use crate::ledger::Entry;
-use crate::rows::{Kind, RowShape, push};
+use crate::names::made_columns;
+use crate::rows::{Kind, RowShape, cast_columns, push};
 use crate::session::Statement;
 use crate::spine::temporary_name;
 use crate::store::SnowflakeOfflineStore;
@@ -83,8 +82,7 @@ pub(crate) async fn write(
 /// The columns that rows are written as.
 struct Target {
     shape: RowShape,
-    /// The types that values are made first, and those of a new table.
-    value_types: Vec<ValueType>,
+    /// The types of a new table's columns.
     created: Option<Vec<String>>,
 }
 
@@ -100,11 +98,10 @@ impl Target {
                 names: Vec::new(),
                 kinds: Vec::new(),
             },
-            value_types: Vec::new(),
             created: None,
         };
         let known = columns
-            .answered
+            .stored
             .fields()
             .iter()
             .map(|field| field.name().as_str());
@@ -113,7 +110,7 @@ impl Target {
                 problems.push(format!("it has no column {:?}", field.name()));
                 continue;
             };
-            let at = columns.answered.index_of(name).unwrap_or_default();
+            let at = columns.stored.index_of(name).unwrap_or_default();
             let kind = Kind::of_column(&columns.rowtype[at], columns.answered.field(at));
             let fits = kind.as_ref().is_some_and(|kind| {
                 matches!(kind, Kind::Time)
@@ -122,12 +119,12 @@ impl Target {
             });
             match kind {
                 Some(kind) if fits => {
-                    target.value_types.push(kind.value_type());
                     target.shape.names.push(name.to_owned());
                     target.shape.kinds.push(kind);
                 }
                 _ => problems.push(format!(
-                    "its column {name:?} is {}, and the rows' is {}",
+                    "its column {:?} is {}, and the rows' is {}",
+                    field.name(),
                     columns.rowtype[at].type_name,
                     field.data_type()
                 )),
@@ -162,10 +159,10 @@ impl Target {
                 ),
             ));
         }
-        let kinds: Option<Vec<(Kind, ValueType)>> = found
+        let kinds: Option<Vec<Kind>> = found
             .fields()
             .iter()
-            .map(|field| Kind::of_field(field))
+            .map(|field| Some(Kind::of_field(field)?.0))
             .collect();
         let kinds = kinds.ok_or_else(|| {
             Error::new(
@@ -174,35 +171,12 @@ impl Target {
             )
         })?;
         Ok(Self {
-            value_types: kinds.iter().map(|(kind, _)| kind.value_type()).collect(),
             shape: RowShape {
-                names: found
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone())
-                    .collect(),
-                kinds: kinds.into_iter().map(|(kind, _)| kind).collect(),
+                names: made_columns(found),
+                kinds,
             },
             created: Some(created),
         })
-    }
-
-    fn convert(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let schema = batch.schema();
-        let fields = schema.fields().iter();
-        fields
-            .zip(batch.columns())
-            .zip(&self.value_types)
-            .map(|((field, column), value_type)| {
-                cast_value(column, value_type, true).map_err(|failure| {
-                    Error::new(
-                        &codes::BAD_ROW,
-                        format!("column {:?}: {failure}", field.name()),
-                    )
-                    .context("column", field.name().clone())
-                })
-            })
-            .collect()
     }
 
     /// The columns' names as a list.
@@ -328,7 +302,7 @@ impl Job<'_> {
         while let Some(batch) = rows.batches.next().await {
             self.cx.check()?;
             let batch = batch?;
-            let columns = self.target.convert(&batch)?;
+            let columns = cast_columns(&batch, &self.target.shape.kinds)?;
             for row in 0..batch.num_rows() {
                 if texts.is_full()
                     && let Some(text) = texts.take()
@@ -452,7 +426,7 @@ impl Job<'_> {
 
 /// Whether another transaction was in the way, so that the same work may succeed after it.
 fn is_in_the_way(error: &Error) -> bool {
-    const LOCKED: [&str; 4] = ["000625", "000635", "200001", "100069"];
+    const LOCKED: [&str; 3] = ["000625", "000635", "200001"];
     error.kind() == ErrorKind::Conflict
         || snowflake_code(error).is_some_and(|code| LOCKED.contains(&code))
 }

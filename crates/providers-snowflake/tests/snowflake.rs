@@ -13,10 +13,16 @@ mod breadth;
 mod documents;
 #[path = "snowflake/faults.rs"]
 mod faults;
+#[path = "snowflake/kit.rs"]
+mod kit;
+#[path = "snowflake/known.rs"]
+mod known;
 #[path = "snowflake/logins.rs"]
 mod logins;
 #[path = "snowflake/memory.rs"]
 mod memory;
+#[path = "snowflake/names.rs"]
+mod names;
 #[path = "snowflake/properties.rs"]
 mod properties;
 #[path = "snowflake/proxies.rs"]
@@ -25,6 +31,8 @@ mod proxies;
 mod reading;
 #[path = "snowflake/real.rs"]
 mod real;
+#[path = "snowflake/stand_in.rs"]
+mod stand_in;
 #[path = "snowflake/support.rs"]
 mod support;
 #[path = "snowflake/travel.rs"]

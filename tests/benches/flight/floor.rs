@@ -1,12 +1,17 @@
 //! The floor: a Flight service that has its answers ready, and sends them with what arrow-flight brings.
 //!
-//! Its transport is set as the server's is. Whatever a server takes beyond this is its own.
+//! Its transport is set as the server's is. Whatever a server takes beyond this is its own. Beside Redis there
+//! is a second floor, which asks that for the rows of each batch of keys first, and throws the replies away.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::Read;
+use std::str::FromStr;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::{FlightDataEncoder, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
@@ -17,19 +22,65 @@ use arrow_flight::{
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Outcome;
 use crate::data::{SHAPES, Shape};
+use crate::redis::{read_all, spell};
 
 /// The header that says which of the answers is wanted.
 pub(crate) const SHAPE_HEADER: &str = "shape";
 
+/// Where a floor asks for rows: a Redis on this machine, and what the keys of rows end with.
+#[derive(Clone, Debug)]
+pub(crate) struct Asks {
+    pub(crate) port: u16,
+    pub(crate) end: Vec<u8>,
+}
+
+impl fmt::Display for Asks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.port)?;
+        self.end.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Asks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no port and end of keys");
+        let (port, end) = text.split_once(':').ok_or_else(bad)?;
+        let bytes =
+            (0..end.len() / 2).map(|at| u8::from_str_radix(end.get(at * 2..at * 2 + 2)?, 16).ok());
+        Ok(Self {
+            port: port.parse().map_err(|_| bad())?,
+            end: bytes.collect::<Option<_>>().ok_or_else(bad)?,
+        })
+    }
+}
+
+impl Asks {
+    /// Asks for the rows of keys, and waits for all replies.
+    async fn ask(
+        &self,
+        stream: &mut TcpStream,
+        keys: &RecordBatch,
+        reply: &mut Vec<u8>,
+    ) -> Outcome<()> {
+        let drivers = keys.column(0).as_primitive::<Int64Type>();
+        let spelled = spell(drivers.values(), &self.end, true);
+        stream.write_all(&spelled).await?;
+        read_all(stream, keys.num_rows(), reply).await
+    }
+}
+
 /// Serves until the standard input ends; the first line on the standard output is the address.
-pub(crate) fn serve() -> Outcome<()> {
+pub(crate) fn serve(asks: Option<Asks>) -> Outcome<()> {
     // The driver holds the other end, so that no floor outlives it.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -38,6 +89,7 @@ pub(crate) fn serve() -> Outcome<()> {
     let answers = SHAPES.into_iter().map(|shape| Ok((shape, shape.ready()?)));
     let floor = Floor {
         answers: answers.collect::<Outcome<_>>()?,
+        asks,
     };
     let n_threads = std::thread::available_parallelism()?.get();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -69,6 +121,7 @@ pub(crate) fn serve() -> Outcome<()> {
 
 struct Floor {
     answers: HashMap<Shape, RecordBatch>,
+    asks: Option<Asks>,
 }
 
 impl Floor {
@@ -116,7 +169,26 @@ impl FlightService for Floor {
         let encoder = FlightDataEncoderBuilder::new().with_schema(answer.schema());
         let messages = request.into_inner().map_err(FlightError::from);
         let keys = FlightRecordBatchStream::new_from_flight_data(messages);
-        let answers = keys.map_ok(move |_| answer.clone());
+        let Some(asks) = self.asks.clone() else {
+            let answers = keys.map_ok(move |_| answer.clone());
+            return Ok(Response::new(sent(encoder.build(answers))));
+        };
+        let stream = TcpStream::connect(("127.0.0.1", asks.port)).await?;
+        stream.set_nodelay(true)?;
+        let state = (stream, keys, Vec::new());
+        let answers =
+            futures::stream::try_unfold(state, move |(mut stream, mut keys, mut reply)| {
+                let (asks, answer) = (asks.clone(), answer.clone());
+                async move {
+                    let Some(batch) = keys.try_next().await? else {
+                        return Ok(None);
+                    };
+                    asks.ask(&mut stream, &batch, &mut reply)
+                        .await
+                        .map_err(FlightError::ExternalError)?;
+                    Ok(Some((answer, (stream, keys, reply))))
+                }
+            });
         Ok(Response::new(sent(encoder.build(answers))))
     }
 

@@ -55,64 +55,11 @@ pub(crate) async fn run(ours: &Server, options: &Options, report: &mut Report) -
         &json!({"seconds": join_s, "n_rows": n_rows, "n_found": n_found}),
     )?;
 
-    let requests = data::requests(USUAL, options.keys, 1)?;
-    let schema = requests[0].schema();
-    let mut exchange = Exchange::open(client.clone(), USUAL, schema).await?;
-    let (mut samples, mut joined): ([Vec<Sample>; 2], _) = (Default::default(), Vec::new());
-    for round in 0..options.rounds {
-        for (state, samples) in ["quiet", "joining"].into_iter().zip(&mut samples) {
-            let join =
-                (state == "joining").then(|| Joins::start(ours.address.clone(), ticket.clone()));
-            tokio::time::sleep(PAUSE).await;
-            let sample = measure(options.seconds, &[ours], async |number: usize| {
-                exchange.ask(&requests[number % requests.len()]).await?;
-                Ok(())
-            })
-            .await?;
-            let n_joins = match join {
-                None => None,
-                Some(join) => Some(join.end().await?),
-            };
-            let of = json!({"state": state, "round": round, "n_joins": n_joins});
-            report.sample("isolation", &of, &sample)?;
-            samples.push(sample);
-            joined.extend(n_joins);
-        }
-    }
-    let [quiet, busy] = &samples;
-    let rounds = || quiet.iter().zip(busy);
-    let p50 = median(rounds().map(|(quiet, busy)| busy.p50_us() / quiet.p50_us()));
-    let p99 = median(rounds().filter_map(|(quiet, busy)| Some(busy.p99_us()? / quiet.p99_us()?)));
-    let mut lines = vec![line([
-        "server",
-        "p50 us",
-        "p99 us",
-        "answers/s",
-        "server's cores",
-    ])];
-    for (name, samples) in [("quiet", quiet), ("joining", busy)] {
-        let of = |what: fn(&Sample) -> f64| median(samples.iter().map(what));
-        lines.push(vec![
-            name.to_owned(),
-            figure(of(Sample::p50_us)),
-            figure(median(samples.iter().filter_map(Sample::p99_us))),
-            figure(of(Sample::rate)),
-            figure(of(|sample| sample.server_cpu_s / sample.seconds)),
-        ]);
-    }
-    let goals = vec![
-        "goal".to_owned(),
-        format!("<= {GOAL_P50}"),
-        format!("<= {GOAL_P99}"),
-    ];
-    lines.push(vec![
-        "joining / quiet".to_owned(),
-        figure(p50),
-        figure(p99),
-        String::new(),
-        String::new(),
-    ]);
-    lines.push([goals, vec![String::new(); 2]].concat());
+    let start = || {
+        let (address, ticket) = (ours.address.clone(), ticket.clone());
+        Busy::start(move |is_over| joins(address, ticket, is_over))
+    };
+    let compared = Compared::measure("isolation", "joining", ours, options, report, start).await?;
     let title = format!(
         "Isolation: {USUAL} while {} labels are joined with {} feature rows, which alone takes {join_s:.1} s; \
          medians of {} rounds",
@@ -120,7 +67,8 @@ pub(crate) async fn run(ours: &Server, options: &Options, report: &mut Report) -
         options.rows,
         options.rounds
     );
-    table(&title, 1, &lines);
+    let (p50, p99) = compared.print(&title, "joining", [Some(GOAL_P50), Some(GOAL_P99)]);
+    let joined = &compared.n_done;
     println!(
         "\nJoins that ended while reads were measured, by round: {joined:?}; the next follows at once."
     );
@@ -133,48 +81,140 @@ pub(crate) async fn run(ours: &Server, options: &Options, report: &mut Report) -
     )
 }
 
-/// Training sets, one after the other, on a thread of their own. Their messages are not looked into, so
-/// that the client takes little of the machine.
-struct Joins {
+/// Online reads while nothing else is asked of a server, and while something is.
+pub(crate) struct Compared {
+    quiet: Vec<Sample>,
+    busy: Vec<Sample>,
+    /// How much of the other work was done, by round.
+    pub(crate) n_done: Vec<usize>,
+}
+
+impl Compared {
+    /// Measures the two by turns; `start` begins the other work.
+    pub(crate) async fn measure(
+        kind: &str,
+        busy: &str,
+        ours: &Server,
+        options: &Options,
+        report: &mut Report,
+        start: impl Fn() -> Busy,
+    ) -> Outcome<Self> {
+        let requests = data::requests(USUAL, options.keys, 1)?;
+        let client = client::connect(&ours.address).await?;
+        let mut exchange = Exchange::open(client, USUAL, requests[0].schema()).await?;
+        let (mut samples, mut n_done): ([Vec<Sample>; 2], _) = (Default::default(), Vec::new());
+        for round in 0..options.rounds {
+            for (state, samples) in ["quiet", busy].into_iter().zip(&mut samples) {
+                let work = (state == busy).then(&start);
+                tokio::time::sleep(PAUSE).await;
+                let sample = measure(options.seconds, &[ours], async |number: usize| {
+                    exchange.ask(&requests[number % requests.len()]).await?;
+                    Ok(())
+                })
+                .await?;
+                let done = match work {
+                    None => None,
+                    Some(work) => Some(work.end().await?),
+                };
+                let of = json!({"state": state, "round": round, "n_done": done});
+                report.sample(kind, &of, &sample)?;
+                samples.push(sample);
+                n_done.extend(done);
+            }
+        }
+        let [quiet, busy] = samples;
+        Ok(Self {
+            quiet,
+            busy,
+            n_done,
+        })
+    }
+
+    /// Prints a table; answers the ratios of p50 and p99.
+    pub(crate) fn print(
+        &self,
+        title: &str,
+        busy: &str,
+        goals: [Option<f64>; 2],
+    ) -> (Option<f64>, Option<f64>) {
+        let rounds = || self.quiet.iter().zip(&self.busy);
+        let p50 = median(rounds().map(|(quiet, busy)| busy.p50_us() / quiet.p50_us()));
+        let p99 =
+            median(rounds().filter_map(|(quiet, busy)| Some(busy.p99_us()? / quiet.p99_us()?)));
+        let mut lines = vec![line([
+            "server",
+            "p50 us",
+            "p99 us",
+            "answers/s",
+            "server's cores",
+        ])];
+        for (name, samples) in [("quiet", &self.quiet), (busy, &self.busy)] {
+            let of = |what: fn(&Sample) -> f64| median(samples.iter().map(what));
+            lines.push(vec![
+                name.to_owned(),
+                figure(of(Sample::p50_us)),
+                figure(median(samples.iter().filter_map(Sample::p99_us))),
+                figure(of(Sample::rate)),
+                figure(of(|sample| sample.server_cpu_s / sample.seconds)),
+            ]);
+        }
+        let ratio = format!("{busy} / quiet");
+        lines.push(line([&ratio, &figure(p50), &figure(p99), "", ""]));
+        let [goal_p50, goal_p99] =
+            goals.map(|goal| goal.map_or("-".to_owned(), |goal| format!("<= {goal}")));
+        lines.push(line(["goal", &goal_p50, &goal_p99, "", ""]));
+        table(title, 1, &lines);
+        (p50, p99)
+    }
+}
+
+/// Work that others ask of a server, on a thread of its own until it is ended.
+pub(crate) struct Busy {
     is_over: Arc<AtomicBool>,
     thread: tokio::task::JoinHandle<Outcome<usize>>,
 }
 
-impl Joins {
-    fn start(address: String, ticket: String) -> Self {
+impl Busy {
+    /// Begins work, which looks now and then whether it is over, and answers how much it did.
+    pub(crate) fn start<F: Future<Output = Outcome<usize>>>(
+        work: impl FnOnce(Arc<AtomicBool>) -> F + Send + 'static,
+    ) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let told = is_over.clone();
         let thread = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(async {
-                let mut client = client::connect(&address).await?;
-                let mut n_done = 0;
-                loop {
-                    let mut messages = client::messages(&mut client, &ticket).await?;
-                    loop {
-                        // Looked at now and then, since the first message may take long.
-                        let next = tokio::time::timeout(PAUSE / 10, messages.message()).await;
-                        if told.load(Ordering::Relaxed) {
-                            return Ok(n_done);
-                        }
-                        if let Ok(message) = next
-                            && message?.is_none()
-                        {
-                            break;
-                        }
-                    }
-                    n_done += 1;
-                }
-            })
+            runtime.block_on(work(told))
         });
         Self { is_over, thread }
     }
 
-    /// Goes away in the midst of a training set; answers how many were whole.
     async fn end(self) -> Outcome<usize> {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.await?
+    }
+}
+
+/// Training sets, one after the other; answers how many were whole. Their messages are not looked into, so
+/// that the client takes little of the machine.
+async fn joins(address: String, ticket: String, is_over: Arc<AtomicBool>) -> Outcome<usize> {
+    let mut client = client::connect(&address).await?;
+    let mut n_done = 0;
+    loop {
+        let mut messages = client::messages(&mut client, &ticket).await?;
+        loop {
+            // Looked at now and then, since the first message may take long.
+            let next = tokio::time::timeout(PAUSE / 10, messages.message()).await;
+            if is_over.load(Ordering::Relaxed) {
+                return Ok(n_done);
+            }
+            if let Ok(message) = next
+                && message?.is_none()
+            {
+                break;
+            }
+        }
+        n_done += 1;
     }
 }

@@ -10,6 +10,7 @@
 mod client;
 mod data;
 mod floor;
+mod hostile;
 mod hot_path;
 mod isolation;
 mod measure;
@@ -49,6 +50,8 @@ enum Part {
     Throughput,
     /// Online reads while a training set is made.
     Isolation,
+    /// Online reads while a plug-in hangs.
+    Hostile,
     /// Start and memory.
     Startup,
 }
@@ -85,7 +88,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "hot,throughput,isolation,startup"
+        default_value = "hot,throughput,isolation,hostile,startup"
     )]
     parts: Vec<Part>,
     /// Serves from a Redis of its own instead of the embedded store, and measures that beside bare Redis
@@ -103,6 +106,9 @@ struct Options {
     /// Serves the floor, and nothing else
     #[arg(long, hide = true)]
     floor: bool,
+    /// What the floor asks of Redis
+    #[arg(long, hide = true)]
+    floor_redis: Option<floor::Asks>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -125,9 +131,9 @@ fn main() -> Outcome<ExitCode> {
         println!("benches/flight/run.sh runs this benchmark");
         return Ok(ExitCode::SUCCESS);
     }
-    let options = Options::parse();
+    let mut options = Options::parse();
     if options.floor {
-        floor::serve()?;
+        floor::serve(options.floor_redis.take())?;
         return Ok(ExitCode::SUCCESS);
     }
     let (Some(work), Some(binary)) = (&options.work, &options.binary) else {
@@ -208,7 +214,7 @@ async fn measure(
         eprintln!("start");
         startup::run(binary, folder, &log, options, report).await?;
     }
-    let floor = Server::floor()?;
+    let floor = Server::floor(None)?;
     let ours = Server::provender(binary, folder, &log)?;
     if let Some(redis) = redis {
         eprintln!("Redis");
@@ -225,6 +231,11 @@ async fn measure(
     if options.has(Part::Isolation) {
         eprintln!("isolation");
         isolation::run(&ours, options, report).await?;
+    }
+    drop(ours);
+    if options.has(Part::Hostile) {
+        eprintln!("a plug-in that hangs");
+        hostile::run(binary, folder, &log, options, report).await?;
     }
     Ok(())
 }

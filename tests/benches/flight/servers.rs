@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::Outcome;
+use crate::floor::Asks;
 
 /// What `/proc` counts processor time in; the same on every Linux.
 const TICKS_PER_S: f64 = 100.0;
@@ -27,9 +28,12 @@ pub(crate) struct Memory {
 
 impl Server {
     /// The floor, in this program's own binary.
-    pub(crate) fn floor() -> Outcome<Self> {
+    pub(crate) fn floor(asks: Option<&Asks>) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--floor").stderr(Stdio::inherit());
+        if let Some(asks) = asks {
+            command.arg("--floor-redis").arg(asks.to_string());
+        }
         Self::start(command)
     }
 

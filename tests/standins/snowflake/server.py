@@ -7,8 +7,9 @@ tables, which AT(TIMESTAMP => ...) reads; with --tls it speaks TLS with a certif
 
 A session's QUERY_TAG may be a JSON object that says how this session is answered:
   chunk_rows      rows of the first part and of each chunk of a result (10000)
+  repeat          chunks of a result are answered so many times, as if it were that much larger (1)
   realism         numbers as scaled integers of the narrowest width, as the service sends them (false)
-  ts_scale        with realism: times without a zone as integers of so many digits after the second
+  ts_scale        with realism: times as integers of so many digits after the second, those with a zone from 3 digits on
   name            whose log this session's statements go to, and whose faults are counted together
   in_progress     each statement is told to be in progress so many times before its result
   slow            statements that hold this text are in progress until they are aborted
@@ -24,15 +25,11 @@ POST /standin/expire         {"name"}: ends the sessions of a name, as the servi
 
 import asyncio
 import base64
-import datetime
 import gzip
 import hashlib
-import io
-import itertools
 import json
 import logging
 import os
-import re
 import secrets
 import socket
 import sys
@@ -44,259 +41,24 @@ from collections import OrderedDict, defaultdict
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
+sys.dont_write_bytecode = True
 
-import duckdb
-import fakesnow.cursor as fcur
-import fakesnow.rowtype as frow
 import fakesnow.server as fsrv
-import fakesnow.transforms as ftr
 import jwt
 import pyarrow as pa
-import pyarrow.compute as pc
 import uvicorn
 from cryptography.hazmat.primitives import serialization
-from snowflake.connector.errors import ProgrammingError
-from sqlglot import exp
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-OPTIONS = {"chunk_rows": 10_000, "realism": False, "ts_scale": None, "name": "", "in_progress": 0, "slow": None}
+from columns import encoded, ipc
+from duck import remember, shown
+
+OPTIONS = {
+    "chunk_rows": 10_000, "repeat": 1, "realism": False, "ts_scale": None, "name": "", "in_progress": 0, "slow": None}
 FAULTS = ("throttle", "unavailable", "lost_answer", "expire", "gone", "chunk_unavailable", "chunk_cut")
-
-# --- what DuckDB spells otherwise -------------------------------------------------------------
-
-_parse = fcur.parse_one
-
-
-def parse_one(sql):
-    """ASOF JOIN ... MATCH_CONDITION(c) ON p becomes DuckDB's ASOF LEFT JOIN; VECTOR a fixed-size list."""
-    tree = _parse(sql)
-    for join in tree.find_all(exp.Join):
-        if condition := join.args.get("match_condition"):
-            on = join.args.get("on")
-            join.set("match_condition", None)
-            join.set("on", exp.and_(condition.copy(), on.copy() if on else None))
-            join.set("side", "LEFT")
-    for kind in list(tree.find_all(exp.DataType)):
-        if kind.this == exp.DataType.Type.VECTOR:
-            size = [e for e in kind.expressions if e.name.isdigit() or e.find(exp.Literal)][-1]
-            number = size.find(exp.Literal)
-            text = f"REAL[{number.name if number else size.name}]"
-            kind.replace(exp.DataType(this=exp.DataType.Type.USERDEFINED, kind=text))
-    # Temporary tables of DuckDB lie in a catalogue of their own.
-    if isinstance(tree, exp.Create) and tree.find(exp.TemporaryProperty) and (table := tree.find(exp.Table)):
-        temporary_names.add(table.name)
-    for table in tree.find_all(exp.Table):
-        if table.name in temporary_names:
-            table.set("db", None)
-            table.set("catalog", None)
-        if when := table.args.get("when"):
-            past_state(table, when)
-    return tree
-
-
-# --- time travel ------------------------------------------------------------------------------
-
-# What each table was after each change of it: copies in a schema of their own, by instants in microseconds.
-PAST = "STANDIN_PAST"
-past: dict[tuple[str, str, str], list[tuple[int, str]]] = defaultdict(list)
-copies = itertools.count()
-
-
-def past_state(table, when):
-    """A table AT(TIMESTAMP => t) becomes its copy after the last change up to t."""
-    if when.name.upper() != "AT" or when.text("kind").upper() != "TIMESTAMP":
-        raise ProgrammingError(msg=f"Unsupported time travel: {when}", errno=2140, sqlstate="42601")
-    text = when.expression.find(exp.Literal).name
-    at = datetime.datetime.fromisoformat(text).timestamp()
-    key = (table.catalog, table.db, table.name)
-    # A hair more than the float of the instant, which may lie below it.
-    states = [copy for us, copy in past[key] if us <= round(at * 1_000_000)]
-    if not states:
-        raise ProgrammingError(
-            msg=f"Time travel data is not available for table {table.name}. The requested time is either beyond the "
-                "allowed time travel period or before the object creation time.", errno=707, sqlstate="02000")
-    table.set("when", None)
-    table.set("db", exp.to_identifier(PAST, quoted=True))
-    table.set("this", exp.to_identifier(states[-1], quoted=True))
-
-
-def changed_table(sql, session):
-    """The table that a statement changes, in parts, and whether it makes it anew; None if it changes none
-    that has a past."""
-    tree = _parse(sql)
-    if not isinstance(tree, (exp.Insert, exp.Delete, exp.Merge, exp.Update, exp.Create)):
-        return None
-    if isinstance(tree, exp.Create) and tree.args.get("kind") != "TABLE":
-        return None
-    table = tree.this.find(exp.Table)
-    if table is None or table.name in temporary_names:
-        return None
-    part = lambda node, default: default if node is None else node.name if node.args.get("quoted") else node.name.upper()
-    name = (part(table.args.get("catalog"), session.conn.database), part(table.args.get("db"), session.conn.schema),
-            part(table.this, None))
-    return name, isinstance(tree, exp.Create) and not tree.args.get("exists")
-
-
-def remember(session, sql):
-    """Keeps the states of tables that a successful statement has left behind."""
-    words = sql.split(None, 2)[:2] + [""]
-    match words[0].upper():
-        case "BEGIN":
-            session.changed = set()
-            return
-        case "ROLLBACK":
-            session.changed = None
-            return
-        case "COMMIT":
-            changed, session.changed = session.changed or set(), None
-        case "INSERT" | "DELETE" | "MERGE" | "UPDATE" | "CREATE":
-            found = changed_table(sql, session)
-            if found is None:
-                return
-            table, is_new = found
-            if is_new:
-                # The past of a table that was replaced is not that of the one which has its name.
-                past.pop(table, None)
-            if session.changed is not None:
-                session.changed.add(table)
-                return
-            changed = {table}
-        case _:
-            return
-    quoted = lambda *names: ".".join('"' + name.replace('"', '""') + '"' for name in names)
-    for table in changed:
-        copy = f"{table[1]}.{table[2]}@{next(copies)}"
-        duck = session.conn._duck_conn
-        duck.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table[0], PAST)}")
-        duck.execute(f"CREATE TABLE {quoted(table[0], PAST, copy)} AS SELECT * FROM {quoted(*table)}")
-        past[table].append((time.time_ns() // 1000, copy))
-
-
-temporary_names: set[str] = set()
-fcur.parse_one = fsrv.parse_one = parse_one
-# DuckDB has MERGE by now; fakesnow's own way takes several statements and writes two databases.
-ftr.merge = lambda expression: [expression]
-_execute = fcur.FakeSnowflakeCursor._execute
-
-
-def execute_statement(self, transformed, params=None):
-    """Runs MERGE as it is, and tells a conflict of transactions as the service tells a lock."""
-    try:
-        if isinstance(transformed, exp.Merge):
-            n_rows = self._duck_conn.execute(transformed.sql(dialect="duckdb"), params).fetchone()[0]
-            transformed = exp.select(exp.alias_(exp.Literal.number(n_rows), "number of rows inserted", quoted=True))
-            params = None
-        _execute(self, transformed, params)
-    except (duckdb.TransactionException, duckdb.ConstraintException) as error:
-        raise ProgrammingError(msg=f"Statement was aborted because of a lock. {error}", errno=625, sqlstate="57014") from None
-
-
-fcur.FakeSnowflakeCursor._execute = execute_statement
-_integer_precision = ftr.integer_precision
-
-
-def integer_precision(expression):
-    """NUMBER(38, 0) has 38 digits; fakesnow would hold it in 64 bits."""
-    if isinstance(expression, exp.DataType) and expression.this == exp.DataType.Type.DECIMAL:
-        if not expression.expressions:
-            return exp.DataType.build("DECIMAL(38, 0)")
-        return expression
-    return _integer_precision(expression)
-
-
-ftr.integer_precision = integer_precision
-# SUM of NUMBER is exact in Snowflake; fakesnow would make it a float.
-ftr.numeric_agg_implicit_cast = lambda expression: expression
-frow.duckdb_to_sf_type.update(
-    {"INT128": "fixed", "HUGEINT": "fixed", "SMALLINT": "fixed", "TINYINT": "fixed", "UINTEGER": "fixed",
-     "USMALLINT": "fixed", "UTINYINT": "fixed", "FLOAT": "real", "REAL": "real", "TIMESTAMP_S": "timestamp_ntz",
-     "TIMESTAMP_MS": "timestamp_ntz", "TIMESTAMPTZ": "timestamp_tz"})
-_describe = frow.describe_as_rowtype
-
-
-def describe_as_rowtype(results):
-    out = []
-    for row in results:
-        if vector := re.fullmatch(r"(?:FLOAT|REAL|DOUBLE)\[(\d+)\]", row[1]):
-            info = _describe([(row[0], "VARCHAR", *row[2:])])[0]
-            info.update(type="vector", vectorDimension=int(vector[1]), length=None, byteLength=None,
-                        fields=[{"type": "real"}])
-            out.append(info)
-        else:
-            out.extend(_describe([row]))
-    return out
-
-
-frow.describe_as_rowtype = fsrv.describe_as_rowtype = describe_as_rowtype
-if hasattr(fcur, "describe_as_rowtype"):
-    fcur.describe_as_rowtype = describe_as_rowtype
-
-# --- encodings --------------------------------------------------------------------------------
-
-
-def narrowest(column, scale):
-    """Unscaled values in the narrowest integers that hold all of them, as FIXED is sent."""
-    if pa.types.is_decimal(column.type):
-        values = [None if v is None else int(v.scaleb(scale)) for v in column.to_pylist()]
-        if any(v is not None and not -(1 << 63) <= v < 1 << 63 for v in values):
-            return column
-        wide = pa.array(values, pa.int64())
-    elif pa.types.is_integer(column.type):
-        wide = column.combine_chunks().cast(pa.int64()) if isinstance(column, pa.ChunkedArray) else column.cast(pa.int64())
-    else:
-        return column
-    ends = pc.min_max(wide).as_py()
-    low, high = ends["min"] or 0, ends["max"] or 0
-    for kind, bits in ((pa.int8(), 7), (pa.int16(), 15), (pa.int32(), 31)):
-        if -(1 << bits) <= low and high < 1 << bits:
-            return wide.cast(kind)
-    return wide
-
-
-def encoded(table, options):
-    """Columns as the service sends them; also, fakesnow leaves nulls inside of structs without one."""
-    columns, fields = [], []
-    for field, column in zip(table.schema, table.columns):
-        metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
-        kind = field.type
-        if pa.types.is_struct(kind) and kind.num_fields and kind[0].name == "epoch":
-            rows = column.combine_chunks()
-            if isinstance(rows, pa.ChunkedArray):
-                rows = pa.concat_arrays(rows.chunks) if rows.num_chunks else pa.array([], kind)
-            is_null = pc.is_null(rows.field(0))
-            parts = [pc.fill_null(rows.field(i), 0) for i in range(kind.num_fields)]
-            if options["realism"] and options["ts_scale"] is not None and kind.num_fields == 2:
-                digits = int(options["ts_scale"])
-                value = pc.add(pc.multiply(parts[0], 10**digits),
-                               pc.divide(parts[1].cast(pa.int64()), 10 ** (9 - digits)))
-                column = pc.if_else(is_null, pa.scalar(None, pa.int64()), value)
-                metadata["scale"] = str(digits)
-                field = pa.field(field.name, column.type, True, metadata)
-            else:
-                column = pa.StructArray.from_arrays(parts, fields=[kind[i] for i in range(kind.num_fields)], mask=is_null)
-        elif pa.types.is_fixed_size_list(kind):
-            column = column.cast(pa.list_(pa.float32(), kind.list_size))
-            field = pa.field(field.name, column.type, True, metadata)
-        elif metadata.get("logicalType") == "FIXED" and options["realism"]:
-            column = narrowest(column, int(metadata["scale"]))
-            field = pa.field(field.name, column.type, True, metadata)
-        elif metadata.get("logicalType") == "REAL" and kind == pa.float32():
-            column = column.cast(pa.float64())
-            field = pa.field(field.name, column.type, True, metadata)
-        columns.append(column)
-        fields.append(field)
-    return pa.table(columns, schema=pa.schema(fields))
-
-
-def ipc(table):
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
 
 # --- state ------------------------------------------------------------------------------------
 
@@ -524,8 +286,12 @@ async def execute(request, session, data, sql):
         if told.get("success") and "--history" in sys.argv:
             await asyncio.to_thread(remember, session, sql)
     if not told.get("success"):
+        told["message"] = shown(told.get("message"))
         inner = told.get("data") or {}
-        code = inner.get("errorCode") or told.get("code") or "000000"
+        code = inner.pop("errorCode", None) or told.get("code") or "000000"
+        # The service has a code of its own for a column that is not there.
+        if code == "002043" and "Referenced column" in (told["message"] or ""):
+            code = "000904"
         told["code"] = code
         told["data"] = {"age": 0, "internalError": answer.status_code >= 500, "queryId": str(uuid.uuid4()), "line": -1,
                         "pos": -1, "type": "COMPILATION", **inner, "errorCode": code,
@@ -535,12 +301,14 @@ async def execute(request, session, data, sql):
     if "rowtype" in inner:
         if session.options["realism"] and session.options["ts_scale"] is not None:
             for column in inner["rowtype"]:
-                if column["type"] == "timestamp_ntz":
+                if column["type"] == "timestamp_ntz" or column["type"] == "timestamp_tz" and int(
+                        session.options["ts_scale"]) <= 3:
                     column["scale"] = int(session.options["ts_scale"])
         inner.update(returned=inner["total"], version=1, finalRoleName="PUBLIC", databaseProvider=None,
                      finalWarehouseName=None, numberOfBinds=0)
         if text := inner.get("rowsetBase64"):
             table = pa.ipc.open_stream(base64.b64decode(text)).read_all()
+            table = table.rename_columns([column["name"] for column in inner["rowtype"]])
             inner.update(await asyncio.to_thread(parts, table, session, f"{request.url.scheme}://{request.url.netloc}"))
     told.update(code=None, message=None)
     return told
@@ -559,6 +327,7 @@ def parts(table, session, base):
             found["chunks"].append({
                 "url": f"{base}/chunks/{chunk_id}", "rowCount": min(n_rows, table.num_rows - at),
                 "uncompressedSize": len(raw), "compressedSize": len(chunks[chunk_id][1])})
+        found["chunks"] *= int(options["repeat"])
     return found
 
 
@@ -598,8 +367,8 @@ async def state(request: Request):
             temporary.update(row[0] for row in rows)
     return JSONResponse({
         "statements": log.statements, "aborts": log.aborts, "renewals": log.renewals, "logins": log.logins,
-        "chunks": log.chunks, "login": log.login, "sessions": len(own), "tables": sorted(row[0] for row in tables),
-        "temporary": sorted(temporary)})
+        "chunks": log.chunks, "login": log.login, "sessions": len(own), "tables": sorted(shown(row[0]) for row in tables),
+        "temporary": sorted(map(shown, temporary))})
 
 
 async def set_key(request: Request):

@@ -2,13 +2,13 @@
 //! on Snowflake (a stand-in for the service), with the embedded online store and with Redis.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use crate::product::{binary, repository};
+use crate::product::binary;
 use crate::redis_servers::Server as Redis;
+use crate::stand_in::StandIn;
 
 /// The password that the stand-in lets in, and what must be found nowhere but in the environment.
 const PASSWORD: &str = "password-canary";
@@ -24,7 +24,7 @@ sources:
     timestamp: at
     created_timestamp: recorded_at
   - name: orders
-    query: SELECT * FROM "orders" WHERE "amount" IS NOT NULL
+    query: SELECT * FROM orders WHERE amount IS NOT NULL
     timestamp: ordered_at
   - name: order_log
     table: orders
@@ -83,56 +83,19 @@ zz,2024-02-02T00:00:00Z,1
 ";
 const SPINE_SCHEMA: &str = "customer:string,event_timestamp:timestamp,label:int64";
 
-/// A stand-in for an account, which ends with this value.
-struct Account {
-    child: Child,
-    port: u16,
+/// An account that keeps past states.
+fn account() -> Option<StandIn> {
+    StandIn::start(&["--history"])
 }
 
-impl Account {
-    /// `None`, and a printed line, if Python has no fakesnow; a failure where CI must have it.
-    fn start() -> Option<Self> {
-        let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
-        let python = repository().join(venv).join("bin/python");
-        let found = Command::new(&python)
-            .args(["-c", "import fakesnow.server, pyarrow, uvicorn"])
-            .output();
-        if !found.is_ok_and(|found| found.status.success()) {
-            let reason = format!("skipped: {} has no fakesnow", python.display());
-            assert!(std::env::var_os("CI").is_none(), "{reason}");
-            println!("{reason}");
-            return None;
-        }
-        let mut child = Command::new(&python)
-            .arg(repository().join("tests/standins/snowflake/server.py"))
-            .args(["--parent", "--history"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let port = line.trim().parse().unwrap();
-        Some(Self { child, port })
-    }
-
-    /// The block of a project, in a schema of its own.
-    fn block(&self, schema: &str) -> String {
-        format!(
-            "offline_store:\n  type: snowflake\n  account: test-account\n  endpoint: http://127.0.0.1:{}\n  \
-             user: tester\n  password: ${{SNOWFLAKE_PASSWORD}}\n  role: TESTER\n  warehouse: TEST_WH\n  \
-             database: SHOP\n  schema: {schema}\n",
-            self.port
-        )
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The block of a project, in a schema of its own.
+fn block(account: &StandIn, schema: &str) -> String {
+    format!(
+        "offline_store:\n  type: snowflake\n  account: test-account\n  endpoint: {}\n  \
+         user: tester\n  password: ${{SNOWFLAKE_PASSWORD}}\n  role: TESTER\n  warehouse: TEST_WH\n  \
+         database: SHOP\n  schema: {schema}\n",
+        account.url
+    )
 }
 
 /// A project, and all that its commands have said.
@@ -304,7 +267,7 @@ fn visit(shop: &Shop) -> Answers {
 
 #[test]
 fn one_block_moves_a_project_from_delta_to_snowflake_and_redis() {
-    let Some(account) = Account::start() else {
+    let Some(account) = account() else {
         return;
     };
     let expected = visit(&Shop::new(""));
@@ -317,13 +280,13 @@ fn one_block_moves_a_project_from_delta_to_snowflake_and_redis() {
          zz,2024-02-02T00:00:00Z,1,,,,,0,\n\
          ,2024-02-02T00:00:00Z,0,,,,,,\n"
     );
-    let embedded = Shop::new(&account.block("EMBEDDED"));
+    let embedded = Shop::new(&block(&account, "EMBEDDED"));
     assert_eq!(visit(&embedded), expected);
     embedded.assert_no_secret();
 
     let redis = Redis::start();
     let url = redis.url();
-    let block = account.block("WITH_REDIS");
+    let block = block(&account, "WITH_REDIS");
     let remote = Shop::new(&format!(
         "{block}online_store: {{type: redis, url: '{url}'}}\n"
     ));
@@ -334,12 +297,12 @@ fn one_block_moves_a_project_from_delta_to_snowflake_and_redis() {
 
 #[test]
 fn spines_in_snowflake_are_joined_and_explained_there() {
-    let Some(account) = Account::start() else {
+    let Some(account) = account() else {
         return;
     };
-    let shop = Shop::new(&account.block("SPINES"));
+    let shop = Shop::new(&block(&account, "SPINES"));
     shop.run(&["import", "labels", "spine.csv", "--schema", SPINE_SCHEMA]);
-    let sql = r#"SELECT * FROM "labels" -- all of them"#;
+    let sql = "SELECT * FROM labels -- all of them";
     let asked = ["historical", "--service", "churn", "--spine-sql", sql];
     let there = shop.run(&[&asked[..], &["--output", "csv"]].concat());
     let sorted = |text: &str| {
@@ -375,7 +338,9 @@ fn spines_in_snowflake_are_joined_and_explained_there() {
     assert_eq!(sorted(&there), sorted(&here));
     let explained = shop.run(&[&["historical"], &known[..], &["--explain"]].concat());
     assert!(
-        explained.contains("-- computed by Provender over scans"),
+        explained.contains(
+            "-- computed by Provender over scans: max over what was known is not computed in SQL"
+        ),
         "{explained}"
     );
 
@@ -395,10 +360,10 @@ fn spines_in_snowflake_are_joined_and_explained_there() {
 
 #[test]
 fn datasets_are_kept_in_snowflake_and_made_again_from_past_states() {
-    let Some(account) = Account::start() else {
+    let Some(account) = account() else {
         return;
     };
-    let shop = Shop::new(&account.block("DATASETS"));
+    let shop = Shop::new(&block(&account, "DATASETS"));
     let spine = ["--spine", "spine.csv", "--schema", SPINE_SCHEMA];
     let create = ["dataset", "create", "churners", "--features"];
     shop.run(
@@ -460,10 +425,10 @@ fn datasets_are_kept_in_snowflake_and_made_again_from_past_states() {
 
 #[test]
 fn killed_pushes_that_are_repeated_count_once() {
-    let Some(account) = Account::start() else {
+    let Some(account) = account() else {
         return;
     };
-    let block = format!("{}  insert_bytes: 2000\n", account.block("KILLED"));
+    let block = format!("{}  insert_bytes: 2000\n", block(&account, "KILLED"));
     let shop = Shop::new(&block);
     let push = |round: usize| {
         let id = format!("batch-{round}");
@@ -494,7 +459,7 @@ fn killed_pushes_that_are_repeated_count_once() {
         assert!(repeated.status.success(), "{repeated:?}");
     }
     println!("{n_killed} of {n_rounds} pushes were killed before they had ended");
-    let count = r#"SELECT '2025-01-01'::TIMESTAMP_NTZ AS "event_timestamp", "customer", COUNT(*) AS "n" FROM "profiles" GROUP BY "customer""#;
+    let count = "SELECT '2025-01-01'::TIMESTAMP_NTZ AS event_timestamp, customer, COUNT(*) AS n FROM profiles GROUP BY customer";
     let rows = shop.run(&[
         "historical",
         "--features",

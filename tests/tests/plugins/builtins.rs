@@ -1,11 +1,9 @@
-//! Every built-in provider by every rule that it is asked: three ways, but for those that break some.
+//! Every built-in provider by every rule that it is asked, three ways.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use provender_conformance::{Options, Report, Role, Subject, Verdict, run};
+use provender_conformance::{Options, Report, Role, Subject, run};
 use provender_core::Context;
 use provender_core::provider::{ProviderConfig, Providers, Resources};
 use provender_plugin::load::Loaded;
@@ -13,9 +11,10 @@ use provender_test_builtins::{factories, in_process};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::libraries::{built, loaded, repository};
+use crate::libraries::{built, loaded};
 use crate::postgres::Postgres;
 use crate::servers::Server;
+use crate::stand_in::StandIn;
 
 /// One provider's configuration, in the roles that it is judged in.
 struct Judged {
@@ -90,20 +89,6 @@ impl Judged {
     }
 }
 
-impl Judged {
-    /// Judges natively alone; the rules that are broken must be those that are known to be.
-    fn breaks_only(&self, known: &[&str]) {
-        let runtime = Runtime::new().unwrap();
-        let report: Report = runtime.block_on(run(&self.native(), &self.work));
-        let broken: Vec<&str> = report
-            .outcomes()
-            .filter(|outcome| matches!(outcome.verdict, Verdict::Broken(_)))
-            .map(|outcome| outcome.rule.rsplit('/').next().unwrap())
-            .collect();
-        assert_eq!(broken, known, "\n{report}");
-    }
-}
-
 fn some(n_cases: u64) -> Options {
     let mut options = Options::quick();
     options.n_cases = n_cases;
@@ -123,11 +108,8 @@ fn memory_stores_keep_every_rule_three_ways() {
     .three_ways();
 }
 
-/// What Delta tables do not keep yet: a missing table is told as InvalidArgument; a time whose day Parquet's
-/// statistics cannot hold makes the writer panic, which would poison a library for all others; a name with a
-/// percent sign is no folder's; and rows by number are opened for what the Parquet reader can prune alone.
 #[test]
-fn delta_keeps_all_rules_but_those_named_here() {
+fn delta_keeps_every_rule_three_ways() {
     let folder = tempfile::tempdir().unwrap();
     Judged {
         scheme: "delta",
@@ -136,14 +118,7 @@ fn delta_keeps_all_rules_but_those_named_here() {
         folder: folder.path().to_owned(),
         work: some(4),
     }
-    .breaks_only(&[
-        "missing_tables_and_columns_are_told",
-        "values_come_back_or_are_refused",
-        "names_come_back_or_are_refused",
-        "rows_are_read_by_number",
-        "cancelled_and_late_calls_fail",
-        "maintenance_keeps_rows",
-    ]);
+    .three_ways();
 }
 
 #[test]
@@ -202,66 +177,27 @@ fn redis_keeps_every_rule_three_ways() {
     .three_ways();
 }
 
-/// Snowflake's stand-in; it ends with its standard input.
-fn stand_in() -> Option<(String, Child)> {
-    let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
-    let python = repository().join(Path::new(&venv)).join("bin/python");
-    let has_package = Command::new(&python)
-        .args(["-c", "import fakesnow.server, pyarrow, uvicorn"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !has_package {
-        let reason = format!("skipped: {} has no fakesnow", python.display());
-        assert!(std::env::var_os("CI").is_none(), "{reason}");
-        println!("{reason}");
-        return None;
-    }
-    let mut child = Command::new(&python)
-        .arg(repository().join("tests/standins/snowflake/server.py"))
-        .arg("--parent")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    Some((format!("http://127.0.0.1:{}", line.trim()), child))
-}
-
-/// What Snowflake's stand-in does not keep yet: a missing table is told as InvalidArgument; a great float and
-/// times far away come back as others or are refused without their column's name.
 #[test]
-fn snowflake_keeps_all_rules_but_those_named_here() {
-    let Some((url, mut server)) = stand_in() else {
+fn snowflake_keeps_every_rule_three_ways() {
+    let Some(server) = StandIn::start(&["--history"]) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let judged = Judged {
+    Judged {
         scheme: "snowflake",
         options: json!({
             "account": "test-account",
-            "endpoint": url,
+            "endpoint": server.url,
             "user": "tester",
             "password": "password-canary",
             "role": "TESTER",
             "warehouse": "TEST_WH",
             "database": "TESTS",
             "schema": "PUBLIC",
-            // The stand-in keeps no past states.
-            "time_travel": false,
         }),
         roles: vec![Role::Offline],
         folder: folder.path().to_owned(),
         work: some(2),
-    };
-    judged.breaks_only(&[
-        "missing_tables_and_columns_are_told",
-        "plain_types_are_held",
-        "values_come_back_or_are_refused",
-        "cancelled_and_late_calls_fail",
-    ]);
-    let _ = server.kill();
-    let _ = server.wait();
+    }
+    .three_ways();
 }

@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use tonic::Request;
 use tonic::transport::Channel;
 
-use crate::libraries::{built, compiled_csvdir, snippet};
+use crate::libraries::{built, compiled_csvdir};
 use crate::product::{binary, provender};
 
 const FEATURES: &str = "
@@ -124,34 +124,4 @@ async fn project_of_two_plugins_is_materialised_verified_and_served() {
         [Some(-3.25), Some(-0.5), None]
     );
     assert_eq!(gusts.iter().collect::<Vec<_>>(), [None, Some(9), None]);
-}
-
-#[test]
-fn commands_of_the_page_check_both_examples() {
-    let folder = tempfile::tempdir().unwrap();
-    compiled_csvdir(folder.path());
-    fs::create_dir(folder.path().join("tables")).unwrap();
-    fs::write(folder.path().join("tables/weather.csv"), WEATHER).unwrap();
-    let ledger = built("provender_example_ledger");
-    let copy = folder.path().join("libprovender_example_ledger.so");
-    fs::copy(ledger, &copy).unwrap();
-    let path = format!(
-        "{}:{}",
-        binary().parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
-    for name in ["c-check", "rust-check"] {
-        let ran = Command::new("sh")
-            .args(["-ec", &snippet(name)])
-            .current_dir(folder.path())
-            .env("PATH", &path)
-            .output()
-            .unwrap();
-        let (out, err) = (
-            String::from_utf8_lossy(&ran.stdout),
-            String::from_utf8_lossy(&ran.stderr),
-        );
-        assert!(ran.status.success(), "{name}: {out}{err}");
-        assert!(!out.contains("BROKEN"), "{name}: {out}");
-    }
 }

@@ -11,11 +11,12 @@ mod tests;
 
 use std::time::Duration;
 
-use provender_core::provider::{OfflineStore, OnlineStore, ProviderInfo, Registry};
+use provender_core::provider::{Provider, ProviderInfo, Registry};
 pub use report::{Outcome, Report, RoleReport, Verdict};
 use subject::Open;
 pub use subject::Subject;
 
+use crate::harness::{Harness, Judged, Rule};
 use crate::rules::guarded;
 use crate::{offline, online, registry};
 
@@ -94,10 +95,12 @@ impl Options {
 pub async fn run(subject: &Subject, options: &Options) -> Report {
     let mut roles = Vec::new();
     if let Some(open) = &subject.offline {
-        roles.push(judge_offline(open, options).await);
+        let opening = offline::Harness::open(open);
+        roles.push(judge(Role::Offline, opening, offline::RULES, options).await);
     }
     if let Some(open) = &subject.online {
-        roles.push(judge_online(open, options).await);
+        let opening = online::Harness::open(open);
+        roles.push(judge(Role::Online, opening, online::RULES, options).await);
     }
     if let Some(open) = &subject.registry {
         roles.push(judge_registry(open, options).await);
@@ -105,53 +108,33 @@ pub async fn run(subject: &Subject, options: &Options) -> Report {
     Report { roles }
 }
 
-async fn judge_offline(open: &Open<dyn OfflineStore>, options: &Options) -> RoleReport {
-    let opened = guarded(options.rule_timeout, offline::Harness::open(open)).await;
-    let harness = match opened {
-        Ok(mut harness) => {
-            harness.seed = options.seed;
-            harness.n_cases = options.n_cases;
-            harness.n_large_rows = options.n_large_rows;
-            harness.n_large_bytes = options.n_large_bytes;
-            harness
-        }
-        Err(why) => return not_opened(Role::Offline, why),
+/// Judges a store by the rules of its role.
+async fn judge<S: Provider + ?Sized + 'static>(
+    role: Role,
+    opening: impl Future<Output = Result<Harness<S>, String>>,
+    rules: &[Rule<Harness<S>>],
+    options: &Options,
+) -> RoleReport
+where
+    Harness<S>: Judged,
+{
+    let mut harness = match guarded(options.rule_timeout, opening).await {
+        Ok(harness) => harness,
+        Err(why) => return not_opened(role, why),
     };
-    let mut report = RoleReport::new(Role::Offline, harness.info(), harness.declared());
-    for rule in offline::RULES
-        .iter()
-        .filter(|rule| options.asks_for(rule.name))
-    {
-        match rule.lacks(&harness.capabilities()) {
+    harness.seed = options.seed;
+    harness.n_cases = options.n_cases;
+    harness.n_large_rows = options.n_large_rows;
+    harness.n_large_bytes = options.n_large_bytes;
+    let mut report = RoleReport::new(role, harness.info(), harness.declared());
+    for rule in rules.iter().filter(|rule| options.asks_for(rule.name)) {
+        match rule.lacks(&harness) {
             Some(capability) => report.not_declared(rule.name, rule.proves, capability),
             None => {
                 let checked = guarded(options.rule_timeout, rule.check(&harness)).await;
                 report.add(rule.name, rule.proves, checked);
             }
         }
-    }
-    report
-}
-
-async fn judge_online(open: &Open<dyn OnlineStore>, options: &Options) -> RoleReport {
-    let opened = guarded(options.rule_timeout, online::Harness::open(open)).await;
-    let harness = match opened {
-        Ok(mut harness) => {
-            harness.seed = options.seed;
-            harness.n_histories = options.n_cases;
-            harness.n_large_rows = options.n_large_rows;
-            harness.n_large_bytes = options.n_large_bytes;
-            harness
-        }
-        Err(why) => return not_opened(Role::Online, why),
-    };
-    let mut report = RoleReport::new(Role::Online, harness.info(), harness.declared());
-    for rule in online::RULES
-        .iter()
-        .filter(|rule| options.asks_for(rule.name))
-    {
-        let checked = guarded(options.rule_timeout, rule.check(&harness)).await;
-        report.add(rule.name, rule.proves, checked);
     }
     report
 }

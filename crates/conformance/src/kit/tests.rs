@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 
 use futures::executor::block_on;
 use provender_core::error::{Error, codes};
-use provender_core::provider::{Factory, OnlineStore};
+use provender_core::provider::{Factory, OfflineCapabilities, OnlineStore};
 use serde_json::{Map, json};
 
 use super::{Options, Subject, Verdict, run};
+use crate::rules::declared;
 use crate::{memory, offline, online, registry};
 
 fn options(value: serde_json::Value) -> Map<String, serde_json::Value> {
@@ -69,6 +70,16 @@ fn chosen_rules_alone_are_judged() {
     assert_eq!(judged, ["tie_breakers_decide"]);
     let is_kept = report.outcomes().all(|it| it.verdict == Verdict::Kept);
     assert!(is_kept && report.passed(), "{report}");
+}
+
+#[test]
+fn every_rule_needs_capabilities_that_can_be_declared() {
+    let known = declared(&OfflineCapabilities::default());
+    let needs = offline::RULES.iter().flat_map(|rule| rule.needs);
+    for need in needs {
+        assert!(known.iter().any(|(name, _)| name == need), "{need}");
+    }
+    assert!(online::RULES.iter().all(|rule| rule.needs.is_empty()));
 }
 
 #[test]

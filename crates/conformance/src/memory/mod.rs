@@ -8,6 +8,7 @@ mod offline;
 mod online;
 mod pushdown;
 mod registry;
+mod rows;
 
 pub use factory::factory;
 pub use offline::{MemoryOfflineStore, ScanShape};

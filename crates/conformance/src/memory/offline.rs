@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{Array, BooleanArray, RecordBatch, UInt64Array, new_null_array};
+use arrow_array::{BooleanArray, RecordBatch, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
-use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
 use provender_core::error::{Error, ErrorKind, Result, codes};
 use provender_core::model::{Relation, SourceVersion};
@@ -23,6 +22,7 @@ use provender_core::{BatchStream, Context};
 use rand::Rng;
 
 use super::pushdown;
+use super::rows::MemoryRows;
 use crate::oracle::Value;
 use crate::{Table, Tables};
 
@@ -256,10 +256,11 @@ impl OfflineStore for MemoryOfflineStore {
         if !self.scan_shape.has_row_access {
             return Err(unsupported(&self.info(), "reading single rows"));
         }
-        Ok(Some(Arc::new(MemoryRows {
-            table: self.selected(&scan)?,
-            n_partitions: self.scan_shape.n_partitions.max(1),
-        })))
+        let n_partitions = self.scan_shape.n_partitions.max(1);
+        Ok(Some(Arc::new(MemoryRows::new(
+            self.selected(&scan)?,
+            n_partitions,
+        ))))
     }
 
     async fn point_in_time_join(
@@ -404,101 +405,6 @@ impl OfflineStore for MemoryOfflineStore {
     }
 }
 
-/// A table's rows, numbered batch by batch.
-#[derive(Debug)]
-struct MemoryRows {
-    table: Table,
-    n_partitions: usize,
-}
-
-impl MemoryRows {
-    fn indices(&self, columns: &[String]) -> Result<Vec<usize>> {
-        let index = |name: &String| self.table.schema.index_of(name).map_err(internal);
-        columns.iter().map(index).collect()
-    }
-}
-
-#[async_trait]
-impl RowAccess for MemoryRows {
-    fn schema(&self) -> &SchemaRef {
-        &self.table.schema
-    }
-
-    /// The last batches come first, so that nobody takes the order of rows for that of their numbers.
-    async fn scan(&self, cx: &Context, columns: &[String]) -> Result<Vec<BatchStream>> {
-        cx.check()?;
-        let indices = self.indices(columns)?;
-        let mut fields = self
-            .table
-            .schema
-            .project(&indices)
-            .map_err(internal)?
-            .fields
-            .to_vec();
-        fields.push(Arc::new(Field::new("__number", DataType::UInt64, false)));
-        let schema = SchemaRef::new(Schema::new(fields));
-        let mut partitions = vec![Vec::new(); self.n_partitions];
-        let mut first = 0;
-        for (at, batch) in self.table.batches.iter().enumerate() {
-            let end = first + batch.num_rows() as u64;
-            let mut arrays = batch
-                .project(&indices)
-                .map_err(internal)?
-                .columns()
-                .to_vec();
-            arrays.push(Arc::new(UInt64Array::from_iter_values(first..end)));
-            let numbered = RecordBatch::try_new(schema.clone(), arrays).map_err(internal)?;
-            partitions[at % self.n_partitions].insert(0, numbered);
-            first = end;
-        }
-        Ok(partitions
-            .into_iter()
-            .map(|batches| BatchStream::from_batches(schema.clone(), batches))
-            .collect())
-    }
-
-    async fn fetch(
-        &self,
-        cx: &Context,
-        columns: &[String],
-        rows: UInt64Array,
-    ) -> Result<Vec<BatchStream>> {
-        cx.check()?;
-        let ascends = rows.values().windows(2).all(|pair| pair[0] < pair[1]);
-        if !ascends || rows.null_count() > 0 {
-            return Err(Error::new(
-                &codes::BAD_REQUEST,
-                "the numbers of rows do not ascend",
-            ));
-        }
-        let indices = self.indices(columns)?;
-        let schema = self.table.schema.project(&indices).map_err(internal)?;
-        let schema = SchemaRef::new(schema);
-        let mut streams = vec![BatchStream::from_batches(schema.clone(), Vec::new())];
-        let (mut first, mut n_found) = (0, 0);
-        for batch in &self.table.batches {
-            let end = first + batch.num_rows() as u64;
-            let inside = rows
-                .values()
-                .iter()
-                .filter(|&&row| first <= row && row < end);
-            let wanted = UInt64Array::from_iter_values(inside.map(|row| row - first));
-            n_found += wanted.len();
-            let batch = batch.project(&indices).map_err(internal)?;
-            let batch = take_record_batch(&batch, &wanted).map_err(internal)?;
-            streams.push(BatchStream::from_batches(schema.clone(), vec![batch]));
-            first = end;
-        }
-        if n_found < rows.len() {
-            return Err(Error::new(
-                &codes::BAD_REQUEST,
-                "a row was asked for that is not there",
-            ));
-        }
-        Ok(streams)
-    }
-}
-
 fn column_index(schema: &Schema, name: &str, source: &SourceRef) -> Result<usize> {
     schema.index_of(name).map_err(|_| {
         let known = schema.fields().iter().map(|field| field.name().as_str());
@@ -598,6 +504,6 @@ fn is_same_key(a: &[Value], b: &[Value]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.is_identical(b))
 }
 
-fn internal(error: arrow_schema::ArrowError) -> Error {
+pub(super) fn internal(error: arrow_schema::ArrowError) -> Error {
     Error::new(&codes::INTERNAL, "rows in memory cannot be cut").source(error)
 }

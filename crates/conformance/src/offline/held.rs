@@ -15,7 +15,7 @@ use crate::generate::moderate_value;
 use crate::oracle::Value;
 
 /// How values of types are held, by the types' texts; `None` are types that are refused.
-pub(super) type Held = HashMap<String, Option<Field>>;
+pub(crate) type Held = HashMap<String, Option<Field>>;
 
 /// Whether a store may refuse to hold something with an error of this kind.
 pub(super) fn may_refuse(kind: ErrorKind) -> bool {

@@ -26,31 +26,21 @@ mod values;
 mod versions;
 mod writes;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use futures::future::LocalBoxFuture;
 use provender_core::Context;
 use provender_core::error::Result as CoreResult;
-use provender_core::provider::{OfflineCapabilities, OfflineStore, ProviderInfo};
+use provender_core::provider::{OfflineCapabilities, OfflineStore};
 
-use self::held::Held;
-use crate::rules::{declared, ensure, fails, fresh_project, rule, works};
+pub(crate) use self::held::Held;
+use crate::harness::{Judged, rules};
+use crate::rules::{declared, ensure, fails, works};
 
 /// What the rules are judged on: handles to one store's tables, and how much work they do.
-#[derive(Clone, Debug)]
-pub struct Harness {
-    handles: Vec<Arc<dyn OfflineStore>>,
-    /// The first of the seeds that random rules use.
-    pub seed: u64,
-    /// How many random cases each random rule plays.
-    pub n_cases: u64,
-    /// Rows of the greatest table.
-    pub n_large_rows: usize,
-    /// Bytes of the greatest value.
-    pub n_large_bytes: usize,
-    /// How types are held, as far as it is known.
-    held: Arc<Mutex<Held>>,
-}
+pub type Harness = crate::harness::Harness<dyn OfflineStore>;
+
+/// One rule of an offline store.
+pub type Rule = crate::harness::Rule<Harness>;
 
 impl Harness {
     /// Judges a store through two handles that `open` opens to the same tables.
@@ -62,107 +52,23 @@ impl Harness {
         F: Fn() -> W,
         W: Future<Output = CoreResult<Arc<dyn OfflineStore>>>,
     {
-        let harness = Self::over(works("opening", open().await)?);
-        let another = works("opening another handle", open().await)?;
-        Ok(harness.with_handle(another))
-    }
-
-    /// Judges a store through one handle.
-    pub fn over(store: Arc<dyn OfflineStore>) -> Self {
-        Self {
-            handles: vec![store],
-            seed: 0,
-            n_cases: 40,
-            n_large_rows: 200_000,
-            n_large_bytes: 1_000_000,
-            held: Arc::default(),
-        }
-    }
-
-    /// The same with one more handle to the same tables.
-    #[must_use]
-    pub fn with_handle(mut self, store: Arc<dyn OfflineStore>) -> Self {
-        self.handles.push(store);
-        self
-    }
-
-    /// Who the store says it is.
-    pub(crate) fn info(&self) -> ProviderInfo {
-        self.handle(0).info()
-    }
-
-    /// The capabilities that a store can declare, and whether this one does.
-    pub(crate) fn declared(&self) -> Vec<(String, bool)> {
-        declared(&self.capabilities())
+        Self::opened(open, |_| 2).await
     }
 
     pub(crate) fn capabilities(&self) -> OfflineCapabilities {
         self.handle(0).capabilities()
     }
-
-    /// One of the handles; numbers go round.
-    fn handle(&self, number: usize) -> &dyn OfflineStore {
-        self.handles[number % self.handles.len()].as_ref()
-    }
-
-    fn seeds(&self) -> impl Iterator<Item = u64> + use<> {
-        self.seed..self.seed.saturating_add(self.n_cases)
-    }
 }
 
-type Check = for<'a> fn(&'a Harness, Context) -> LocalBoxFuture<'a, Result<(), String>>;
-type Needs = fn(&OfflineCapabilities) -> bool;
-
-/// One rule: its name, what it proves, of which stores it is asked, and how.
-pub struct Rule {
-    /// The name, which every failure starts with.
-    pub name: &'static str,
-    /// What a store that keeps it is known to do.
-    pub proves: &'static str,
-    /// The capabilities without which it is not asked.
-    pub needs: &'static [&'static str],
-    has: &'static [Needs],
-    check: Check,
-}
-
-impl Rule {
-    /// The first capability that the rule needs and that is not declared.
-    pub fn lacks(&self, capabilities: &OfflineCapabilities) -> Option<&'static str> {
-        let mut needs = self.needs.iter().zip(self.has);
-        needs
-            .find(|(_, has)| !has(capabilities))
-            .map(|(name, _)| *name)
+impl Judged for Harness {
+    fn declared(&self) -> Vec<(String, bool)> {
+        declared(&self.capabilities())
     }
 
-    /// Judges a store by this rule, in tables of its own. A store that does not declare what the rule
-    /// needs keeps it.
-    ///
-    /// # Errors
-    /// A text that says what of it does not hold.
-    pub async fn check(&self, harness: &Harness) -> Result<(), String> {
-        if self.lacks(&harness.capabilities()).is_some() {
-            return Ok(());
-        }
-        rule(self.name, async {
-            let cx = fresh_project(self.name);
-            let result = (self.check)(harness, cx).await;
-            result.map_err(|why| format!("{why} [{}]", self.proves))
-        })
-        .await
+    /// There is no call that drops a table.
+    async fn clean(&self, _: &Context) -> Result<(), String> {
+        Ok(())
     }
-}
-
-macro_rules! rules {
-    ($($module:ident: $($name:ident [$($need:ident),*] $proves:literal),+;)+) => {
-        /// Every rule.
-        pub static RULES: &[Rule] = &[$($(Rule {
-            name: stringify!($name),
-            proves: $proves,
-            needs: &[$(stringify!($need)),*],
-            has: &[$(|capabilities| capabilities.$need),*],
-            check: |harness, cx| Box::pin($module::$name(harness, cx)),
-        }),+),+];
-    };
 }
 
 rules! {
@@ -253,31 +159,4 @@ rules! {
             "looking after a table leaves its rows as they are",
         check_answers_and_identity_stays []
             "check works, and who the store is does not change";
-}
-
-/// Judges a store by every rule.
-///
-/// # Errors
-/// The texts of all broken rules, one a line.
-pub async fn all(harness: &Harness) -> Result<(), String> {
-    let mut broken = Vec::new();
-    for rule in RULES {
-        broken.extend(rule.check(harness).await.err());
-    }
-    if broken.is_empty() {
-        Ok(())
-    } else {
-        Err(broken.join("\n"))
-    }
-}
-
-/// Judges a store by the rule of this name.
-///
-/// # Errors
-/// The rule's text if it is broken, or one that says that there is no such rule.
-pub async fn check(name: &str, harness: &Harness) -> Result<(), String> {
-    match RULES.iter().find(|rule| rule.name == name) {
-        Some(rule) => rule.check(harness).await,
-        None => Err(format!("there is no rule {name:?}")),
-    }
 }

@@ -71,7 +71,7 @@ pub(super) async fn scans_answer_what_was_written(
     harness: &Harness,
     cx: Context,
 ) -> Result<(), String> {
-    for seed in harness.seeds() {
+    for seed in harness.seeds(harness.n_cases) {
         for (name, table) in random_tables(harness, &cx, seed).await? {
             let told = |why: String| format!("seed {seed}, table {name}: {why}");
             let store = harness.handle(1);
@@ -90,7 +90,7 @@ pub(super) async fn scans_follow_the_asked_columns(
     harness: &Harness,
     cx: Context,
 ) -> Result<(), String> {
-    for seed in harness.seeds() {
+    for seed in harness.seeds(harness.n_cases) {
         let mut rng = StdRng::seed_from_u64(seed);
         for (name, table) in random_tables(harness, &cx, seed).await? {
             let rows = Rows::of(&table)?;
@@ -124,7 +124,7 @@ pub(super) async fn ranges_leave_out_only_rows_outside(
     harness: &Harness,
     cx: Context,
 ) -> Result<(), String> {
-    for seed in harness.seeds() {
+    for seed in harness.seeds(harness.n_cases) {
         let mut rng = StdRng::seed_from_u64(seed);
         for (name, table) in random_tables(harness, &cx, seed).await? {
             let rows = Rows::of(&table)?;
@@ -218,7 +218,7 @@ async fn check_ranges(
 }
 
 pub(super) async fn scans_repeat(harness: &Harness, cx: Context) -> Result<(), String> {
-    for seed in harness.seeds() {
+    for seed in harness.seeds(harness.n_cases) {
         for (name, _) in random_tables(harness, &cx, seed).await? {
             let first = scanned(harness.handle(0), &cx, all_of(&name)).await?;
             let second = scanned(harness.handle(0), &cx, all_of(&name)).await?;

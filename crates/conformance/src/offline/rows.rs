@@ -20,7 +20,7 @@ use crate::Table;
 use crate::oracle::Value;
 
 pub(super) async fn rows_are_read_by_number(harness: &Harness, cx: Context) -> Result<(), String> {
-    for seed in harness.seeds() {
+    for seed in harness.seeds(harness.n_cases) {
         let mut rng = StdRng::seed_from_u64(seed);
         let keys: Vec<String> = (0..rng.random_range(0..60))
             .map(|at| format!("key {at}"))

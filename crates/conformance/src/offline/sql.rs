@@ -60,7 +60,7 @@ pub(super) async fn queries_are_sources(harness: &Harness, cx: Context) -> Resul
         matches!(&rows[..], [row] if row[0].is_identical(&int(1))),
         || format!("{right} answers {rows:?}"),
     )?;
-    let wrong = "SELECT FROM WHERE";
+    let wrong = "SELECT * FROM (";
     let answer = store.schema(&cx, &query(wrong)).await;
     fails(
         &format!("schema of the query {wrong:?}"),

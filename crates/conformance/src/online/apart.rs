@@ -7,7 +7,8 @@ use provender_core::{Context, ValueType};
 use super::judge::{
     check, delete, int, latest, layout, prepare, read, row, string, tombstone, write,
 };
-use super::{Harness, clean, ensure, works};
+use super::{Harness, ensure, works};
+use crate::harness::Judged;
 use crate::oracle::{LatestRows, OnlineRow, Value};
 
 pub(super) async fn versions_views_and_projects_do_not_mix(
@@ -32,7 +33,7 @@ pub(super) async fn versions_views_and_projects_do_not_mix(
     let projects = [&cx, &other, &third];
     let result = do_not_mix(harness, &projects, &views).await;
     for project in &projects[1..] {
-        clean(harness, project).await?;
+        harness.clean(project).await?;
     }
     result
 }

@@ -25,26 +25,18 @@ mod values;
 
 use std::sync::Arc;
 
-use futures::future::LocalBoxFuture;
 use provender_core::Context;
 use provender_core::error::Result as CoreResult;
-use provender_core::provider::{OnlineStore, ProviderInfo};
+use provender_core::provider::OnlineStore;
 
-use crate::rules::{declared, ensure, fails, fresh_project, rule, works};
+use crate::harness::{Judged, rules};
+use crate::rules::{declared, ensure, fails, works};
 
 /// What the rules are judged on: handles to one store's data, and how much work they do.
-#[derive(Clone, Debug)]
-pub struct Harness {
-    handles: Vec<Arc<dyn OnlineStore>>,
-    /// The first of the seeds that random rules use.
-    pub seed: u64,
-    /// How many random histories each random rule plays.
-    pub n_histories: u64,
-    /// Rows of the greatest write.
-    pub n_large_rows: usize,
-    /// Bytes of the greatest value.
-    pub n_large_bytes: usize,
-}
+pub type Harness = crate::harness::Harness<dyn OnlineStore>;
+
+/// One rule of an online store.
+pub type Rule = crate::harness::Rule<Harness>;
 
 impl Harness {
     /// Judges a store through one handle, or, if it says that several processes can use it at once,
@@ -57,93 +49,27 @@ impl Harness {
         F: Fn() -> W,
         W: Future<Output = CoreResult<Arc<dyn OnlineStore>>>,
     {
-        let first = works("opening", open().await)?;
-        let is_shared = first.capabilities().shared;
-        let mut harness = Self::over(first);
-        if is_shared {
-            for _ in 0..2 {
-                let another = works("opening another handle", open().await)?;
-                harness = harness.with_handle(another);
-            }
-        }
-        Ok(harness)
-    }
-
-    /// Judges a store through one handle.
-    pub fn over(store: Arc<dyn OnlineStore>) -> Self {
-        Self {
-            handles: vec![store],
-            seed: 0,
-            n_histories: 40,
-            n_large_rows: 200_000,
-            n_large_bytes: 1_000_000,
-        }
-    }
-
-    /// The same with one more handle to the same data, whatever the store says of itself.
-    #[must_use]
-    pub fn with_handle(mut self, store: Arc<dyn OnlineStore>) -> Self {
-        self.handles.push(store);
-        self
-    }
-
-    /// Who the store says it is.
-    pub(crate) fn info(&self) -> ProviderInfo {
-        self.handle(0).info()
-    }
-
-    /// The capabilities that a store can declare, and whether this one does.
-    pub(crate) fn declared(&self) -> Vec<(String, bool)> {
-        declared(&self.handle(0).capabilities())
-    }
-
-    /// One of the handles; numbers go round.
-    fn handle(&self, number: usize) -> &dyn OnlineStore {
-        self.handles[number % self.handles.len()].as_ref()
-    }
-
-    fn seeds(&self, n_seeds: u64) -> impl Iterator<Item = u64> + use<> {
-        self.seed..self.seed.saturating_add(n_seeds)
-    }
-}
-
-type Check = for<'a> fn(&'a Harness, Context) -> LocalBoxFuture<'a, Result<(), String>>;
-
-/// One rule: its name, what it proves, and how.
-pub struct Rule {
-    /// The name, which every failure starts with.
-    pub name: &'static str,
-    /// What a store that keeps it is known to do.
-    pub proves: &'static str,
-    check: Check,
-}
-
-impl Rule {
-    /// Judges a store by this rule, in a project of its own, and drops what was written.
-    ///
-    /// # Errors
-    /// A text that says what of it does not hold.
-    pub async fn check(&self, harness: &Harness) -> Result<(), String> {
-        rule(self.name, async {
-            let cx = fresh_project(self.name);
-            let result = (self.check)(harness, cx.clone()).await;
-            let cleaned = clean(harness, &cx).await;
-            result.map_err(|why| format!("{why} [{}]", self.proves))?;
-            cleaned
-        })
+        Self::opened(
+            open,
+            |store| if store.capabilities().shared { 3 } else { 1 },
+        )
         .await
     }
 }
 
-macro_rules! rules {
-    ($($module:ident: $($name:ident $proves:literal),+;)+) => {
-        /// Every rule.
-        pub static RULES: &[Rule] = &[$($(Rule {
-            name: stringify!($name),
-            proves: $proves,
-            check: |harness, cx| Box::pin($module::$name(harness, cx)),
-        }),+),+];
-    };
+impl Judged for Harness {
+    fn declared(&self) -> Vec<(String, bool)> {
+        declared(&self.handle(0).capabilities())
+    }
+
+    /// Drops all views of a project.
+    async fn clean(&self, cx: &Context) -> Result<(), String> {
+        let store = self.handle(0);
+        for view in works("views", store.views(cx).await)? {
+            works("drop_view", store.drop_view(cx, &view).await)?;
+        }
+        Ok(())
+    }
 }
 
 rules! {
@@ -231,40 +157,4 @@ rules! {
             "check works, and who the store is does not change",
         checkpoints_hold
             "what was acknowledged before a checkpoint is held after it";
-}
-
-/// Judges a store by every rule.
-///
-/// # Errors
-/// The texts of all broken rules, one a line.
-pub async fn all(harness: &Harness) -> Result<(), String> {
-    let mut broken = Vec::new();
-    for rule in RULES {
-        broken.extend(rule.check(harness).await.err());
-    }
-    if broken.is_empty() {
-        Ok(())
-    } else {
-        Err(broken.join("\n"))
-    }
-}
-
-/// Judges a store by the rule of this name.
-///
-/// # Errors
-/// The rule's text if it is broken, or one that says that there is no such rule.
-pub async fn check(name: &str, harness: &Harness) -> Result<(), String> {
-    match RULES.iter().find(|rule| rule.name == name) {
-        Some(rule) => rule.check(harness).await,
-        None => Err(format!("there is no rule {name:?}")),
-    }
-}
-
-/// Drops all views of a project.
-async fn clean(harness: &Harness, cx: &Context) -> Result<(), String> {
-    let store = harness.handle(0);
-    for view in works("views", store.views(cx).await)? {
-        works("drop_view", store.drop_view(cx, &view).await)?;
-    }
-    Ok(())
 }

@@ -130,7 +130,7 @@ pub(super) async fn newer_wins_in_random_histories(
     harness: &Harness,
     cx: Context,
 ) -> Result<(), String> {
-    for seed in harness.seeds(harness.n_histories) {
+    for seed in harness.seeds(harness.n_cases) {
         let history = OnlineHistory::random(seed, cx.project());
         play(harness, &cx, &history)
             .await
@@ -143,7 +143,7 @@ pub(super) async fn permuted_histories_end_alike(
     harness: &Harness,
     cx: Context,
 ) -> Result<(), String> {
-    for seed in harness.seeds(harness.n_histories) {
+    for seed in harness.seeds(harness.n_cases) {
         let mut rng = StdRng::seed_from_u64(seed);
         let history = OnlineHistory::random(seed, cx.project());
         let rows = history.rows();
@@ -168,7 +168,7 @@ pub(super) async fn permuted_histories_end_alike(
 }
 
 pub(super) async fn replays_change_nothing(harness: &Harness, cx: Context) -> Result<(), String> {
-    for seed in harness.seeds(harness.n_histories.div_ceil(2)) {
+    for seed in harness.seeds(harness.n_cases.div_ceil(2)) {
         let mut history = OnlineHistory::random(seed, cx.project());
         history
             .steps

@@ -25,6 +25,7 @@ use provender_core::{Context, Error, Result, codes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::promptness::Promptness;
 use super::threads::{Threads, busy};
 use crate::abi::{Answer, Bytes, Call, Plugin, status};
 use crate::columns::broken;
@@ -40,8 +41,7 @@ pub struct Loaded {
     open: Mutex<HashMap<u64, Arc<Slot>>>,
     poisoned: AtomicBool,
     misused: AtomicU64,
-    /// Whether a call was longer inside of the library than one that returns at once is.
-    slow: AtomicBool,
+    promptness: Promptness,
     /// Streams of the library that are read.
     streams: AtomicUsize,
     threads: Threads,
@@ -51,8 +51,6 @@ pub struct Loaded {
 /// one, so that libraries which say that they return at once, and do not, take one thread from the
 /// program in all; further calls are made on the library's own threads.
 static INSIDE: AtomicBool = AtomicBool::new(false);
-/// How long a call may be inside of a library that says it returns at once.
-const PROMPT: Duration = Duration::from_millis(5);
 /// Streams of one library that may be read at once, each by a thread.
 const MAX_STREAMS: usize = 256;
 /// How long before its deadline a call is given up.
@@ -134,7 +132,7 @@ impl Loaded {
             open: Mutex::default(),
             poisoned: AtomicBool::new(false),
             misused: AtomicU64::new(0),
-            slow: AtomicBool::new(false),
+            promptness: Promptness::new(),
             streams: AtomicUsize::new(0),
             threads: Threads::default(),
         })))
@@ -273,7 +271,7 @@ impl Loaded {
 
         let is_prompt = self.plugin.prompt != 0
             && begun.rows.streams.is_empty()
-            && !self.slow.load(Ordering::Relaxed);
+            && self.promptness.is_trusted();
         if let (true, Ok(runtime)) = (is_prompt, Handle::try_current())
             && runtime.runtime_flavor() == RuntimeFlavor::MultiThread
             && !INSIDE.swap(true, Ordering::AcqRel)
@@ -282,9 +280,7 @@ impl Loaded {
             runtime.spawn(async move {
                 let start = Instant::now();
                 self.begin(begun);
-                if start.elapsed() > PROMPT {
-                    self.slow.store(true, Ordering::Relaxed);
-                }
+                self.promptness.note(start.elapsed());
                 drop(inside);
             });
             return Ok(());

@@ -11,6 +11,7 @@ mod library;
 mod offline;
 mod online;
 mod options;
+mod promptness;
 mod provider;
 mod registry;
 mod threads;

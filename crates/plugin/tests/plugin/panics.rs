@@ -1,5 +1,5 @@
 //! A panic in any method of an offline store or a registry is an error of that call. (Those of an online
-//! store are in the tests of hostile libraries.)
+//! store have a file of their own.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use provender_core::provider::{
     ProviderInfo, Registry, RegistrySnapshot, Revision, ViewVersion,
 };
 use provender_core::request::{
-    LatestPerKey, OfflineRequest, OfflineWrite, PointInTimeJoin, Scan, SourceRef, Spine, SpineRows,
-    TimedSource, WindowsAt, WriteMode, WriteSummary,
+    LatestPerKey, Maintenance, MaintenanceSummary, MaintenanceWork, OfflineRequest, OfflineWrite,
+    PointInTimeJoin, Scan, SourceRef, Spine, SpineRows, TimedSource, Vacuum, WindowsAt, WriteMode,
+    WriteSummary,
 };
 use provender_core::{BatchStream, Context, Result};
 use serde_json::json;
@@ -87,6 +88,10 @@ impl OfflineStore for Panicking {
 
     async fn delete(&self, _: &Context, _: &SourceRef, _: RecordBatch) -> Result<()> {
         at("delete")
+    }
+
+    async fn maintain(&self, _: &Context, _: Maintenance) -> Result<MaintenanceSummary> {
+        at("maintain")
     }
 
     async fn explain(&self, _: &Context, _: &OfflineRequest) -> Result<String> {
@@ -269,6 +274,14 @@ async fn panic_in_any_method_of_an_offline_store_is_an_error_of_the_call() {
     panics::<Store>("delete", offline, |s| {
         let keys = RecordBatch::new_empty(Arc::new(Schema::empty()));
         Box::pin(async { s.delete(&cx(), &SourceRef::table("t"), keys).await })
+    })
+    .await;
+    panics::<Store>("maintain", offline, |s| {
+        let work = Maintenance {
+            table: "t".to_owned(),
+            work: MaintenanceWork::Vacuum(Vacuum::default()),
+        };
+        Box::pin(async { s.maintain(&cx(), work).await.map(drop) })
     })
     .await;
     panics::<Store>("explain", offline, |s| {

@@ -15,7 +15,7 @@ use provender_core::{BatchStream, Context, Error, ErrorKind, Result};
 use serde_json::json;
 
 use crate::doubles::config;
-use crate::hostile::{StreamTrick, Trick, Tricky, tricky};
+use crate::tricky::{StreamTrick, Trick, Tricky, tricky};
 
 /// What is behind a stream's private data.
 struct Behind {

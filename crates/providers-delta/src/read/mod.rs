@@ -109,9 +109,7 @@ pub(crate) async fn parquet_file(
 
 /// Whether a scan asks for rows of a table as they lie there.
 pub(crate) fn is_plain(scan: &Scan) -> bool {
-    scan.source.filter.is_none()
-        && scan.columns.is_some()
-        && !matches!(scan.source.version, Some(SourceVersion::Token(_)))
+    scan.source.filter.is_none() && !matches!(scan.source.version, Some(SourceVersion::Token(_)))
 }
 
 /// Whether row `number` of a table of files is about the file of this path.
@@ -149,7 +147,11 @@ async fn open(
         (None, Some(first)) => answered(first.schema()),
         (None, None) => return Ok(None),
     };
-    let Some(schema) = asked(&whole, scan.columns.as_deref().unwrap_or_default()) else {
+    let schema = match &scan.columns {
+        Some(columns) => asked(&whole, columns),
+        None => Some(whole),
+    };
+    let Some(schema) = schema else {
         return Ok(None);
     };
     if !opened.iter().all(|file| file.can_answer(&schema)) {

@@ -187,6 +187,11 @@ async fn view_that_is_read_a_lot_and_not_written_is_copied_by_itself() {
     assert!(started.elapsed() + Duration::from_millis(2) >= STILL);
     let answer = read(&*reader, &wanted).await;
     assert_eq!(&answer.features[0], &expected.features[0]);
+    {
+        let environment = store.slot(&layout().view_version()).current().unwrap();
+        let txn = environment.read_txn().unwrap_or_else(|_| unreachable!());
+        assert!(environment.resident.rows(txn.id()).unwrap().are_sound());
+    }
     write(&store, &[("0".to_owned(), 1_000, false)]).await;
     assert!(!is_resident(&store));
     assert_eq!(read(&*reader, &wanted).await.event_times.value(0), 1_000);

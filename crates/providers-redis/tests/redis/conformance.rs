@@ -26,7 +26,7 @@ async fn every_rule_holds(options: Value, with: impl FnOnce(&mut Harness)) {
 
 /// Less work where only the way to Redis differs.
 fn quick(harness: &mut Harness) {
-    harness.n_histories = 4;
+    harness.n_cases = 4;
     harness.n_large_rows = 5_000;
 }
 

@@ -237,6 +237,19 @@ fn vectors_keep_their_items_also_when_sliced() {
 }
 
 #[test]
+fn vectors_of_whole_numbers_stay_whole() {
+    let item = Arc::new(Field::new("element", DataType::Int32, true));
+    let items: ArrayRef = Arc::new(Int32Array::from(vec![1, -2, i32::MAX, i32::MIN]));
+    let column: ArrayRef = Arc::new(FixedSizeListArray::new(item, 2, items, None));
+    let to = DataType::FixedSizeList(Arc::new(Field::new("item", DataType::Int32, true)), 2);
+    let decoded = decode_column(&column, &sent(&column, &[]), &to).unwrap();
+    assert_eq!(*decoded.data_type(), to);
+    let values = decoded.as_fixed_size_list().values().clone();
+    let values = values.as_primitive::<arrow_array::types::Int32Type>();
+    assert_eq!(values.values(), &[1, -2, i32::MAX, i32::MIN]);
+}
+
+#[test]
 fn unknown_forms_are_named_and_nulls_fit_everything() {
     let column: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
     for to in [

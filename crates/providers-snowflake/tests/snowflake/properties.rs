@@ -29,7 +29,7 @@ use serde_json::json;
 
 use crate::support::*;
 
-fn n_cases(by_default: u64) -> u64 {
+pub fn n_cases(by_default: u64) -> u64 {
     std::env::var("PROVENDER_CASES").map_or(by_default, |text| text.parse().unwrap())
 }
 
@@ -211,9 +211,7 @@ fn held_spine(case: &JoinCase) -> Option<Table> {
                     || key.value_type.implies_checked(held)
             })
         });
-        let is_clear = (table.schema.fields().iter())
-            .all(|other| other.name() == name || !other.name().eq_ignore_ascii_case(name));
-        match fits && (is_needed || is_clear) {
+        match fits {
             true => kept.push(at),
             false if is_needed => return None,
             false => {}
@@ -368,8 +366,7 @@ struct Use<'a> {
     aggregations: &'a [WindowAggregate],
 }
 
-/// The tables without columns that Snowflake cannot hold or that the stand-in cannot tell apart;
-/// `None` if the request needs one of these, or could not be asked of what is held instead.
+/// The tables without columns that Snowflake cannot hold; `None` if the request needs one of these, or could not be asked of what is held instead.
 fn held_tables(tables: &Tables, uses: &[Use<'_>], answers_ties: bool) -> Option<Tables> {
     let mut kept_tables = Tables::new();
     for (name, table) in tables {
@@ -380,14 +377,13 @@ fn held_tables(tables: &Tables, uses: &[Use<'_>], answers_ties: bool) -> Option<
         let mut kept = Vec::new();
         for (at, field) in table.schema.fields().iter().enumerate() {
             let is_used = uses.iter().any(|it| reads(it, field.name()));
-            let is_decoy = ["C0", "TS"].contains(&field.name().as_str());
             match held(field) {
                 Some(held)
                     if uses
                         .iter()
                         .all(|it| can_ask(it, field, &held, answers_ties)) =>
                 {
-                    kept.extend((is_used || !is_decoy).then_some(at));
+                    kept.push(at);
                 }
                 _ if is_used => return None,
                 _ => {}

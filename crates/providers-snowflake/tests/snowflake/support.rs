@@ -1,6 +1,4 @@
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -12,11 +10,7 @@ use provender_core::request::{OfflineWrite, Scan, SourceRef, WriteMode, WriteSum
 use provender_core::{BatchStream, Context, Error, Result};
 use serde_json::{Map, Value, json};
 
-/// A stand-in for an account. It ends with this process, whose end of its input it watches.
-pub struct StandIn {
-    pub url: String,
-    _child: Child,
-}
+pub use crate::stand_in::StandIn;
 
 static STAND_IN: OnceLock<Option<StandIn>> = OnceLock::new();
 
@@ -30,48 +24,6 @@ pub fn stand_in() -> Option<&'static str> {
         .get_or_init(|| StandIn::start(&["--history"]))
         .as_ref()
         .map(|it| it.url.as_str())
-}
-
-impl StandIn {
-    /// One more, with options of its own; `None` and a printed line if Python lacks what it needs.
-    pub fn start(options: &[&str]) -> Option<Self> {
-        start(options)
-    }
-}
-
-fn start(options: &[&str]) -> Option<StandIn> {
-    let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python = root.join(venv).join("bin/python");
-    let has_package = Command::new(&python)
-        .args(["-c", "import fakesnow.server, pyarrow, uvicorn"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !has_package {
-        let reason = format!("skipped: {} has no fakesnow", python.display());
-        assert!(std::env::var_os("CI").is_none(), "{reason}");
-        println!("{reason}");
-        return None;
-    }
-    let mut child = Command::new(&python)
-        .arg(root.join("tests/standins/snowflake/server.py"))
-        .arg("--parent")
-        .args(options)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("the stand-in starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("its output");
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("its port");
-    let port: u16 = line.trim().parse().expect("a port");
-    Some(StandIn {
-        url: format!("http://127.0.0.1:{port}"),
-        _child: child,
-    })
 }
 
 /// A name that no other test of this or another run has.

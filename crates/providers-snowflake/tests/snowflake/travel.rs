@@ -115,7 +115,7 @@ async fn pinned_states_outlive_changes_and_are_joined() {
     };
     let before = SourceVersion::TimestampUs(us - 86_400_000_000);
     let error = failure(&*store, all(at(&name, &before))).await;
-    assert_eq!(error.code(), "P507");
+    assert_eq!(error.code(), "P506");
     let error = failure(&*store, all(at(&name, &SourceVersion::Number(3)))).await;
     assert_eq!(
         error.to_string(),

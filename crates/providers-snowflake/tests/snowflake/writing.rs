@@ -8,8 +8,10 @@ use arrow_array::{
     Float64Array, Int8Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt64Array,
 };
+use arrow_schema::{DataType, Field, Schema};
+use futures::StreamExt;
 use provender_core::provider::OfflineStore;
-use provender_core::request::{OfflineWrite, SourceRef, WriteMode};
+use provender_core::request::{OfflineWrite, SourceRef, Spine, WriteMode};
 use provender_core::{BatchStream, ValueType};
 use provender_engine::cast::cast_value;
 use serde_json::json;
@@ -151,7 +153,10 @@ async fn many_rows_go_in_batches_and_become_visible_at_once() {
         .iter()
         .map(|s| s["sql"].as_str().unwrap())
         .collect();
-    let into_table = format!("INSERT INTO \"TESTS\".\"PUBLIC\".\"{name}\"");
+    let into_table = format!(
+        "INSERT INTO \"TESTS\".\"PUBLIC\".\"{}\"",
+        name.to_uppercase()
+    );
     assert_eq!(
         statements
             .iter()
@@ -171,6 +176,55 @@ async fn many_rows_go_in_batches_and_become_visible_at_once() {
         "values are no part of statements"
     );
     assert_eq!(log["temporary"], json!([]));
+}
+
+#[tokio::test]
+async fn a_spine_is_uploaded_as_keys_times_and_row_numbers_alone() {
+    let Some(url) = stand_in() else { return };
+    let name = unique("spined");
+    let mut options = options(url, &json!({"name": name}));
+    options.insert("inline_rows".to_owned(), 0.into());
+    let store = open_with(options, resources()).await.unwrap();
+    append(&*store, &name, crate::properties::rows_of(10))
+        .await
+        .unwrap();
+    let (join, spine) = crate::properties::spine_of(&name, 10);
+    let Spine::Rows(mut spine) = spine else {
+        panic!("{spine:?}");
+    };
+    let mut fields = spine.rows.schema.fields().to_vec();
+    fields.push(Arc::new(Field::new("note", DataType::Utf8, true)));
+    let schema = Arc::new(Schema::new(fields));
+    let with_note = schema.clone();
+    let batches = spine.rows.batches.map(move |batch| {
+        let batch = batch?;
+        let notes: ArrayRef = Arc::new(StringArray::from(vec!["private"; batch.num_rows()]));
+        let columns = [batch.columns(), &[notes]].concat();
+        Ok(RecordBatch::try_new(with_note.clone(), columns).unwrap())
+    });
+    spine.rows = BatchStream::new(schema, batches);
+    let answer = store
+        .point_in_time_join(&cx(), join, Spine::Rows(spine))
+        .await
+        .unwrap();
+    answer.collect().await.unwrap();
+    let log = state(&name).await;
+    let statements: Vec<&str> = (log["statements"].as_array().unwrap().iter())
+        .map(|statement| statement["sql"].as_str().unwrap())
+        .collect();
+    let uploads: Vec<&&str> = statements
+        .iter()
+        .filter(|sql| sql.starts_with("INSERT INTO \"TESTS\".\"PUBLIC\".\"PROVENDER_TMP_"))
+        .collect();
+    assert_eq!(uploads.len(), 1, "{statements:#?}");
+    assert!(
+        uploads[0].contains("(\"r\", \"t\", \"k0\") SELECT ") && !uploads[0].contains("f.value[3]"),
+        "{uploads:?}"
+    );
+    assert!(
+        statements.iter().all(|sql| !sql.contains("note")),
+        "{statements:#?}"
+    );
 }
 
 #[tokio::test]
@@ -291,7 +345,8 @@ async fn overwriting_with_other_columns_is_one_statement_and_nothing_before_it_i
     let log = state(&name).await;
     let changes: Vec<&str> = (log["statements"].as_array().unwrap().iter())
         .map(|statement| statement["sql"].as_str().unwrap())
-        .filter(|sql| sql.contains(&format!("\"{name}\"")) && !sql.contains("PROVENDER_WRITES"))
+        .filter(|sql| sql.contains(&format!("\"{}\"", name.to_uppercase())))
+        .filter(|sql| !sql.contains("PROVENDER_WRITES"))
         .filter(|sql| !sql.starts_with("SELECT"))
         .collect();
     let replacing = changes
