@@ -55,7 +55,7 @@ impl RowDecoder {
     /// # Errors
     /// `ResourceExhausted` (`P608`) if a column of the answer would pass 2 GiB.
     pub fn decode(&self, rows: &[Option<&[u8]>]) -> Result<ViewRows> {
-        self.decode_opened(rows, |row| Header::verify(row))
+        self.decode_opened(rows, Header::verify)
     }
 
     /// As [`Self::decode`], for rows that were found sound by [`crate::is_sound`] and have not changed since: their
@@ -64,7 +64,7 @@ impl RowDecoder {
     /// # Errors
     /// As [`Self::decode`].
     pub fn decode_sound(&self, rows: &[Option<&[u8]>]) -> Result<ViewRows> {
-        self.decode_opened(rows, |row| Header::parse(row))
+        self.decode_opened(rows, Header::parse)
     }
 
     #[inline]
