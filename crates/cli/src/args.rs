@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::dataset::{
-    DatasetCommand, DatasetCreateArgs, DatasetDiffArgs, DatasetRecreateArgs, DatasetShowArgs,
-    TrainingArgs,
+    DatasetCommand, DatasetCreateArgs, DatasetDeleteArgs, DatasetDiffArgs, DatasetRecreateArgs,
+    DatasetShowArgs, TrainingArgs,
 };
 pub(crate) use self::online::{
     DeleteArgs, Entities, IncrementalArgs, MaterializeArgs, OnlineArgs, PushArgs, Stores,

@@ -7,9 +7,11 @@
 mod chunk;
 mod feed;
 mod few;
+mod found;
 mod merge;
 mod partition;
 mod wanted;
+mod worker;
 
 use std::sync::Arc;
 

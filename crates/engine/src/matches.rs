@@ -1,7 +1,7 @@
 //! Which keys the rows of a batch have, and which slots of a spine they count for: looked up once, for
 //! all views of a source.
 
-use crate::search::{self, TOGETHER};
+use crate::search::TOGETHER;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
 
@@ -64,7 +64,7 @@ impl Matches {
             let first_row = number * TOGETHER;
             let slots = &mut slots[..numbers.len()];
             rows.slots(index, numbers, first_row, slots);
-            search::touch(times, slots);
+            times.touch(slots);
             for (row, &(start, end)) in (first_row..).zip(slots.iter()) {
                 if start == end {
                     continue;
@@ -77,16 +77,15 @@ impl Matches {
                         None => continue,
                     }
                 }
-                let first =
-                    start + search::n_less(&times[start as usize..end as usize], from) as u32;
-                let reached = times[first.min(end - 1) as usize];
+                let first = times.first_from((start, end), from);
                 self.found[n_found] = Match {
                     row: row as u32,
                     first,
                     start,
                     end,
                 };
-                let is_match = (first < end) & (event.saturating_add(reach_us) >= reached);
+                let until = event.saturating_add(reach_us);
+                let is_match = (first < end) & times.is_reached(first.min(end - 1), until);
                 n_found += usize::from(is_match);
             }
         }

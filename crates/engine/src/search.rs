@@ -3,28 +3,115 @@
 //! Each search waits for memory a few times, and a search after the other would wait for each. So the
 //! places of some rows are made known first, then their numbers are touched without regard to what they
 //! are, and only then compared. Steps take no branch that depends on a number, since a wrong guess would
-//! throw away what the processor does ahead.
+//! throw away what the processor does ahead. What is compared are the upper bits of numbers, of which
+//! twice as many fit the caches; whole numbers decide where those are equal.
 
 use std::hint::black_box;
 
 /// Rows that are searched for together. Their numbers should fit the first cache.
 pub(crate) const TOGETHER: usize = 128;
 
-/// Reads the numbers in each range here and there, so that they are at hand.
-pub(crate) fn touch(numbers: &[i64], ranges: &[(u32, u32)]) {
-    let mut all = 0;
-    for &(start, end) in ranges {
-        let (start, end) = (start as usize, end as usize);
-        if start < end {
-            all ^= numbers[start] ^ numbers[start + (end - start) / 2] ^ numbers[end - 1];
-        }
+/// The numbers of many keys side by side, ascending within each key's range.
+#[derive(Debug)]
+pub(crate) struct Ascending {
+    numbers: Vec<i64>,
+    /// How far each number is from the least of all, without the lowest `shift` bits.
+    upper: Vec<u32>,
+    least: i64,
+    greatest: i64,
+    shift: u32,
+}
+
+impl Ascending {
+    pub(crate) fn new(numbers: Vec<i64>) -> Self {
+        let least = numbers.iter().copied().min().unwrap_or(0);
+        let greatest = numbers.iter().copied().max().unwrap_or(0);
+        let n_bits = u64::BITS - greatest.abs_diff(least).leading_zeros();
+        let mut ascending = Self {
+            upper: Vec::with_capacity(numbers.len()),
+            numbers: Vec::new(),
+            least,
+            greatest,
+            shift: n_bits.saturating_sub(u32::BITS),
+        };
+        let upper = numbers.iter().map(|&number| ascending.upper_of(number));
+        ascending.upper = upper.collect();
+        ascending.numbers = numbers;
+        ascending
     }
-    black_box(all);
+
+    pub(crate) fn numbers(&self) -> &[i64] {
+        &self.numbers
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.numbers.capacity() * size_of::<i64>() + self.upper.capacity() * size_of::<u32>()
+    }
+
+    /// The places of all numbers, in which those of one part of their whole distance lie together:
+    /// parts ascend, and within a part numbers keep their order.
+    pub(crate) fn by_number(&self, n_parts: usize) -> Vec<u32> {
+        let distance = u64::from(self.upper_of(self.greatest)) + 1;
+        let part = |upper: u32| (u64::from(upper) * n_parts as u64 / distance) as usize;
+        let mut next = vec![0_u32; n_parts + 1];
+        for &upper in &self.upper {
+            next[part(upper) + 1] += 1;
+        }
+        for at in 1..next.len() {
+            next[at] += next[at - 1];
+        }
+        let places = self.upper.iter().map(|&upper| {
+            let next = &mut next[part(upper)];
+            *next += 1;
+            *next - 1
+        });
+        places.collect()
+    }
+
+    /// Does not descend where numbers ascend, be they within the least and the greatest or not.
+    fn upper_of(&self, number: i64) -> u32 {
+        let within = number.clamp(self.least, self.greatest);
+        (within.abs_diff(self.least) >> self.shift) as u32
+    }
+
+    /// Reads what is compared in each range here and there, so that it is at hand.
+    pub(crate) fn touch(&self, ranges: &[(u32, u32)]) {
+        let mut all = 0;
+        for &(start, end) in ranges {
+            let (start, end) = (start as usize, end as usize);
+            if start < end {
+                all ^= self.upper[start] ^ self.upper[(start + end) / 2] ^ self.upper[end - 1];
+            }
+        }
+        black_box(all);
+    }
+
+    /// The first place in a key's range whose number is not less than another; `end` if there is none.
+    #[inline]
+    pub(crate) fn first_from(&self, (start, end): (u32, u32), than: i64) -> u32 {
+        let upper = self.upper_of(than);
+        let first = start + n_less(&self.upper[start as usize..end as usize], upper) as u32;
+        if first < end && self.upper[first as usize] == upper {
+            let rest = &self.numbers[first as usize..end as usize];
+            return first + rest.partition_point(|&number| number < than) as u32;
+        }
+        first
+    }
+
+    /// Whether another number is at least that of a place.
+    #[inline]
+    pub(crate) fn is_reached(&self, place: u32, by: i64) -> bool {
+        let (held, upper) = (self.upper[place as usize], self.upper_of(by));
+        if held == upper {
+            return by >= self.numbers[place as usize];
+        }
+        upper > held
+    }
 }
 
 /// How many of some ascending numbers are less than another.
 #[inline]
-pub(crate) fn n_less(numbers: &[i64], than: i64) -> usize {
+fn n_less(numbers: &[u32], than: u32) -> usize {
     match numbers.len() {
         0 => 0,
         1..=15 => in_steps(numbers, than, [8, 4, 2, 1]),
@@ -35,7 +122,7 @@ pub(crate) fn n_less(numbers: &[i64], than: i64) -> usize {
 
 /// Finds the count bit by bit, in as many steps whatever the numbers are.
 #[inline]
-fn in_steps<const N: usize>(numbers: &[i64], than: i64, steps: [usize; N]) -> usize {
+fn in_steps<const N: usize>(numbers: &[u32], than: u32, steps: [usize; N]) -> usize {
     let mut n = 0;
     for step in steps {
         let more = n + step;
@@ -50,14 +137,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_length_and_place_counts_like_a_walk() {
-        for length in 0..70 {
-            let numbers: Vec<i64> = (0..length).map(|n| n / 2 * 10).collect();
-            for than in -5..length * 5 + 10 {
-                let walked = numbers.iter().filter(|&&number| number < than).count();
-                assert_eq!(n_less(&numbers, than), walked, "{than} of {numbers:?}");
+    fn every_length_and_place_is_found_as_by_a_walk() {
+        // Apart by so little, and by so much, that upper bits are the same, and are all there is.
+        for (first, step) in [
+            (0, 10),
+            (-1 << 40, 1 << 33),
+            (i64::MIN, 1),
+            (i64::MAX - 700, 10),
+        ] {
+            for length in 0..70 {
+                let of_key = (0..length).map(|n| first + n / 2 * step);
+                // Another key's, far away, make upper bits coarse.
+                let far = [first ^ i64::MIN, first];
+                let all: Vec<i64> = of_key.chain(far).collect();
+                let ascending = Ascending::new(all.clone());
+                let numbers = &all[..length as usize];
+                let range = (0, length as u32);
+                ascending.touch(&[range, (0, 0)]);
+                let edges = numbers.iter().flat_map(|&number| {
+                    [number.saturating_sub(1), number, number.saturating_add(1)]
+                });
+                for than in edges.chain([i64::MIN, i64::MAX, 0]) {
+                    let walked = numbers.iter().filter(|&&number| number < than).count();
+                    assert_eq!(
+                        ascending.first_from(range, than),
+                        walked as u32,
+                        "{than} of {numbers:?}"
+                    );
+                    for (place, &number) in numbers.iter().enumerate() {
+                        assert_eq!(ascending.is_reached(place as u32, than), than >= number);
+                    }
+                }
             }
         }
-        touch(&[1, 2], &[(0, 2), (1, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn places_are_by_part_and_each_is_given_once() {
+        let numbers = vec![5, 90, 10, 99, 0, 50, 51];
+        let places = Ascending::new(numbers).by_number(2);
+        assert_eq!(places, [0, 3, 1, 4, 2, 5, 6]);
+        assert!(Ascending::new(Vec::new()).by_number(2).is_empty());
+        assert_eq!(Ascending::new(vec![7, 7]).by_number(4), [0, 1]);
+    }
+
+    #[test]
+    fn numbers_of_no_great_distance_are_compared_whole() {
+        let ascending = Ascending::new(vec![5, 7, 7, 1 << 31]);
+        assert_eq!(ascending.shift, 0);
+        assert_eq!(ascending.first_from((0, 3), 7), 1);
+        assert_eq!(ascending.first_from((0, 3), 8), 3);
+        assert_eq!(ascending.first_from((1, 1), 8), 1);
     }
 }

@@ -11,6 +11,7 @@ use provender_core::request::KeyColumn;
 use provender_core::time::instant_type;
 
 use crate::keys::{EncodedKeys, KeyEncoder, KeyTable, NO_KEY};
+use crate::search::Ascending;
 use crate::source::column;
 
 /// Marks a spine row that nothing can match: a null key or time.
@@ -27,7 +28,7 @@ pub(crate) struct SpineIndex {
     /// The first slot of each key, and at the end the number of slots.
     starts: Vec<u32>,
     /// The time of each slot, ascending within a key.
-    times: Vec<i64>,
+    times: Ascending,
     /// The slot of each spine row, or [`NO_SLOT`].
     row_slots: Vec<u32>,
 }
@@ -110,10 +111,11 @@ impl SpineIndex {
             }
         }
         starts.push(slot_times.len() as u32);
+        table.settle();
         Ok(Self {
             keys: table,
             starts,
-            times: slot_times,
+            times: Ascending::new(slot_times),
             row_slots,
         })
     }
@@ -123,7 +125,7 @@ impl SpineIndex {
     }
 
     pub(crate) fn n_slots(&self) -> usize {
-        self.times.len()
+        self.times.numbers().len()
     }
 
     pub(crate) fn n_keys(&self) -> usize {
@@ -150,16 +152,16 @@ impl SpineIndex {
     }
 
     /// The time of each slot, ascending within a key.
-    pub(crate) fn all_times(&self) -> &[i64] {
+    pub(crate) fn all_times(&self) -> &Ascending {
         &self.times
     }
 
     pub(crate) fn times(&self, slots: std::ops::Range<usize>) -> &[i64] {
-        &self.times[slots]
+        &self.times.numbers()[slots]
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.keys.memory() + self.starts.len() * 4 + self.times.len() * 8 + self.row_slots.len() * 4
+        self.keys.memory() + self.starts.len() * 4 + self.times.memory() + self.row_slots.len() * 4
     }
 }
 

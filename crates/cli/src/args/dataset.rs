@@ -60,6 +60,8 @@ pub(crate) enum DatasetCommand {
     Diff(DatasetDiffArgs),
     /// Builds the same rows again from the recorded state of definitions and sources
     Recreate(DatasetRecreateArgs),
+    /// Deletes a dataset: its rows, its spine and its manifest
+    Delete(DatasetDeleteArgs),
 }
 
 /// `dataset create`
@@ -174,4 +176,25 @@ pub(crate) struct DatasetRecreateArgs {
     /// How many rows the preview shows
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
+}
+
+/// `dataset delete`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Asks before it deletes. The dataset's tables stay, empty; their older versions hold the rows until
+`provender table vacuum` removes them.
+
+Examples:
+  provender dataset delete delays@1
+  provender dataset delete delays --all-versions --yes")]
+pub(crate) struct DatasetDeleteArgs {
+    /// The dataset, with @VERSION if there are several versions
+    #[arg(value_name = "NAME[@VERSION]")]
+    pub(crate) name: String,
+    /// Deletes all versions
+    #[arg(long)]
+    pub(crate) all_versions: bool,
+    /// Does not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }

@@ -7,11 +7,15 @@ use provender_store::{
     version_text,
 };
 
+use provender_core::{Error, codes};
+use serde::Serialize;
+
 use super::training::{request, spine_file, sql_spine};
 use crate::args::{
-    DatasetCommand, DatasetCreateArgs, DatasetDiffArgs, DatasetRecreateArgs, DatasetShowArgs,
-    OutputFormat,
+    DatasetCommand, DatasetCreateArgs, DatasetDeleteArgs, DatasetDiffArgs, DatasetRecreateArgs,
+    DatasetShowArgs, OutputFormat,
 };
+use crate::confirm::confirmed;
 use crate::errors::{DONE, Failure, Outcome, say, usage};
 use crate::input::Input;
 use crate::output::{self, Destination, Rows};
@@ -31,6 +35,7 @@ pub(crate) async fn run(session: &Session, command: DatasetCommand) -> Outcome {
         DatasetCommand::Show(args) => show(session, &args).await,
         DatasetCommand::Diff(args) => diff(session, &args).await,
         DatasetCommand::Recreate(args) => recreate(session, &args).await,
+        DatasetCommand::Delete(args) => delete(session, &args).await,
     }
 }
 
@@ -303,4 +308,50 @@ fn same(dataset: &Dataset, started: Instant) {
         dataset.hash,
         started.elapsed().as_secs_f64()
     ));
+}
+
+/// What `dataset delete --output json` shows.
+#[derive(Serialize)]
+struct Deleted<'a> {
+    deleted: Vec<String>,
+    emptied: Vec<&'a str>,
+}
+
+/// # Errors
+/// `P420` for an unknown dataset, `P406` for one of several versions, `P307` if nobody confirmed.
+async fn delete(session: &Session, args: &DatasetDeleteArgs) -> Outcome {
+    let store = session.store().await?;
+    let datasets = store
+        .datasets_to_delete(&session.cx, &args.name, args.all_versions)
+        .await?;
+    let names: Vec<String> = datasets.iter().map(Dataset::full_name).collect();
+    let n_rows: u64 = datasets.iter().map(|dataset| dataset.n_rows).sum();
+    let what = format!("{} ({})", names.join(", "), plural(n_rows, "row"));
+    let question = format!("Delete {what}? It cannot be undone.");
+    if !args.yes && !confirmed(&question).await {
+        return Err(Error::new(
+            &codes::DELETES_REFUSED,
+            format!("{what} would be deleted, and nobody confirmed it; nothing was deleted"),
+        )
+        .help("confirm when asked, or pass --yes")
+        .into());
+    }
+    store.delete_datasets(&session.cx, &datasets).await?;
+    let tables = datasets.iter().flat_map(|dataset| {
+        let tables = [&dataset.table, &dataset.spine.table];
+        tables.map(|table| table.table.as_str())
+    });
+    let tables: Vec<&str> = tables.collect();
+    say(&format!("deleted {what}"));
+    say(&format!(
+        "  note: older versions of {} hold the rows until they are vacuumed",
+        tables.join(", ")
+    ));
+    if session.output == Some(OutputFormat::Json) {
+        output::json(&Deleted {
+            deleted: names,
+            emptied: tables,
+        })?;
+    }
+    Ok(DONE)
 }

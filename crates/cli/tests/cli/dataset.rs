@@ -130,3 +130,54 @@ fn show_as_csv_has_a_line_of_statistics_for_each_column() {
         "temp,float64,airport_weather@1:temp,2,1,2,39.02,39.92,39.47,0.636396"
     );
 }
+
+#[test]
+fn a_dataset_is_deleted_when_that_is_confirmed() {
+    let folder = applied();
+    create(&folder, &[]).exits(0);
+    create(&folder, &["--new-version"]).exits(0);
+    let delete = |options: &[&str]| folder.run(&[&["dataset", "delete"][..], options].concat());
+    delete(&["e", "--yes"]).exits(1).complains("error[P420]");
+    delete(&["d", "--yes"])
+        .exits(1)
+        .complains("error[P406]: dataset \"d\" has several versions: d@1, d@2")
+        .complains("name one of them, or pass --all-versions");
+    delete(&["d@1", "--all-versions", "--yes"])
+        .exits(1)
+        .complains("error[P406]");
+    delete(&["d@1"])
+        .exits(1)
+        .complains("error[P307]: d@1 (3 rows) would be deleted, and nobody confirmed it");
+    let recreated = |name: &str| folder.run(&["dataset", "recreate", name, "--output", "csv"]);
+    let before = recreated("d@2").exits(0).stdout;
+    recreated("d@1").exits(0);
+
+    let deleted = delete(&["d@1", "--yes", "--output", "json"])
+        .exits(0)
+        .complains("deleted d@1 (3 rows)");
+    assert_eq!(
+        json(&deleted),
+        serde_json::json!({
+            "deleted": ["d@1"],
+            "emptied": ["dataset__d__1", "dataset__d__1__spine"],
+        })
+    );
+    recreated("d@1").exits(1).complains("error[P420]");
+    assert_eq!(recreated("d@2").exits(0).stdout, before);
+    folder
+        .run(&["history"])
+        .exits(0)
+        .says("delete dataset d@1")
+        .says("dataset delete d@1");
+
+    delete(&["d", "--yes"]).exits(0);
+    folder
+        .run(&["dataset", "list"])
+        .exits(0)
+        .complains("there is no dataset");
+    // The name is free again, and its tables hold the rows of the new dataset alone.
+    create(&folder, &[])
+        .exits(0)
+        .complains("made dataset d@1 of 3 rows");
+    assert_eq!(recreated("d").exits(0).stdout, before);
+}

@@ -71,18 +71,42 @@ impl Partials {
             Self::DistinctBytes(nodes) => size_of_val(nodes.as_slice()),
         }
     }
+
+    /// The nodes in the order of their places, each of which is given once.
+    pub(super) fn ordered(self, places: &[u32]) -> Self {
+        match self {
+            Self::Count(nodes) => Self::Count(ordered(nodes, places)),
+            Self::SumWhole(nodes) => Self::SumWhole(ordered(nodes, places)),
+            Self::SumExact(nodes) => Self::SumExact(ordered(nodes, places)),
+            Self::SumFloat(nodes) => Self::SumFloat(ordered(nodes, places)),
+            Self::Moments(nodes) => Self::Moments(ordered(nodes, places)),
+            Self::Extreme(nodes) => Self::Extreme(ordered(nodes, places)),
+            Self::ExtremeWide(nodes) => Self::ExtremeWide(ordered(nodes, places)),
+            Self::ExtremeBytes(nodes) => Self::ExtremeBytes(ordered(nodes, places)),
+            Self::Distinct(nodes) => Self::Distinct(ordered(nodes, places)),
+            Self::DistinctBytes(nodes) => Self::DistinctBytes(ordered(nodes, places)),
+        }
+    }
 }
 
-/// Calls `add` with the cell and the row of each that has a value.
+/// Nodes by their places, in the order of the places.
+fn ordered<T: Default>(mut nodes: Vec<T>, places: &[u32]) -> Vec<T> {
+    let taken = places
+        .iter()
+        .map(|&place| std::mem::take(&mut nodes[place as usize]));
+    taken.collect()
+}
+
+/// Calls `add` with the place of the cell and the row of each that has a value.
 fn each(found: &[Counted], nulls: Option<&NullBuffer>, mut add: impl FnMut(usize, usize)) {
     match nulls {
         None => found
             .iter()
-            .for_each(|counted| add(counted.cell as usize, counted.row as usize)),
+            .for_each(|counted| add(counted.place as usize, counted.row as usize)),
         Some(nulls) => {
             for counted in found {
                 if nulls.is_valid(counted.row as usize) {
-                    add(counted.cell as usize, counted.row as usize);
+                    add(counted.place as usize, counted.row as usize);
                 }
             }
         }
@@ -452,7 +476,11 @@ impl Aggregate {
             Partials::SumFloat(sums) if self.function == F::Mean => Arc::new(
                 nodes
                     .iter()
-                    .map(|&node| self.mean(sums[node].0, sums[node].1))
+                    .map(|&node| {
+                        // The division rounds once more, which is far within what sums may differ by.
+                        let (n, sum) = sums[node];
+                        (n > 0).then(|| sum.to_f64() / n as f64)
+                    })
                     .collect::<Float64Array>(),
             ),
             Partials::SumFloat(sums) => Arc::new(

@@ -7,14 +7,14 @@
 
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 
-use crate::search::{self, TOGETHER};
+use crate::search::{Ascending, TOGETHER};
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
 
-/// A cell and a row of a batch that lies in it.
+/// The place of a cell and a row of a batch that lies in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
-    pub(super) cell: u32,
+    pub(super) place: u32,
     pub(super) row: u32,
 }
 
@@ -30,10 +30,17 @@ pub(super) struct Window {
 pub(super) struct Segments {
     windows_us: Vec<i64>,
     /// Ascending within a key: a cut for each slot and for the start of each of its windows.
-    cuts: Vec<i64>,
+    cuts: Ascending,
     /// Whether any window covers a cell; one more for what comes after all cuts.
     is_covered: BooleanBuffer,
+    /// Where each cell is counted: cells of one time lie together, whatever their keys, since sources
+    /// mostly grow with time and cells that are counted one after the other then share the caches.
+    places: Vec<u32>,
 }
+
+/// Into how many parts all time is cut for that. A part's cells should fit the caches, and still lie on
+/// few pages of memory.
+const N_TIMES: usize = 1 << 10;
 
 impl Segments {
     pub(super) fn new(index: &SpineIndex, windows_us: Vec<i64>) -> Self {
@@ -51,8 +58,10 @@ impl Segments {
         let mut segments = Self {
             windows_us,
             is_covered: BooleanBuffer::new_unset(0),
-            cuts,
+            places: Vec::new(),
+            cuts: Ascending::new(cuts),
         };
+        segments.places = segments.cuts.by_number(N_TIMES);
         let mut is_covered = BooleanBufferBuilder::new(segments.n_cells() + 1);
         is_covered.append_n(segments.n_cells() + 1, false);
         for &window_us in &segments.windows_us {
@@ -69,7 +78,7 @@ impl Segments {
     }
 
     pub(super) fn n_cells(&self) -> usize {
-        self.cuts.len()
+        self.cuts.numbers().len()
     }
 
     pub(super) fn windows_us(&self) -> &[i64] {
@@ -77,10 +86,15 @@ impl Segments {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.cuts.len() * size_of::<i64>() + self.is_covered.len() / 8
+        self.cuts.memory() + self.places.len() * size_of::<u32>() + self.is_covered.len() / 8
     }
 
-    /// The rows of a batch that any window covers, and their cells. `numbers` are those of their keys.
+    /// The place of each cell.
+    pub(super) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    /// The rows of a batch that any window covers, and the places of their cells. `numbers` are those of their keys.
     pub(super) fn find(
         &self,
         index: &SpineIndex,
@@ -102,15 +116,14 @@ impl Segments {
             for (start, end) in cells.iter_mut() {
                 (*start, *end) = (*start * width, *end * width);
             }
-            search::touch(&self.cuts, cells);
+            self.cuts.touch(cells);
             for (row, &(start, end)) in (first_row..).zip(cells.iter()) {
                 if start == end {
                     continue;
                 }
-                let cuts = &self.cuts[start as usize..end as usize];
-                let cell = start + search::n_less(cuts, events[row]) as u32;
+                let cell = self.cuts.first_from((start, end), events[row]);
                 found[n_found] = Counted {
-                    cell,
+                    place: cell,
                     row: row as u32,
                 };
                 let counts = (cell < end) & self.is_covered.value(cell as usize);
@@ -118,11 +131,15 @@ impl Segments {
             }
         }
         found.truncate(n_found);
+        for counted in found.iter_mut() {
+            counted.place = self.places[counted.place as usize];
+        }
     }
 
     /// The cells of each slot's window of this length, slot by slot.
     pub(super) fn windows(&self, index: &SpineIndex, window_us: i64) -> Vec<Window> {
         let width = 1 + self.windows_us.len();
+        let cuts = self.cuts.numbers();
         let mut windows = Vec::with_capacity(index.n_slots());
         for key in 0..index.n_keys() as u32 {
             let slots = index.slots(key);
@@ -131,11 +148,11 @@ impl Segments {
             for &time in index.times(slots) {
                 // A window that begins before all instants leaves none of them out.
                 if let Some(begin) = time.checked_sub(window_us) {
-                    while start < last && self.cuts[start] <= begin {
+                    while start < last && cuts[start] <= begin {
                         start += 1;
                     }
                 }
-                while end < last && self.cuts[end] <= time {
+                while end < last && cuts[end] <= time {
                     end += 1;
                 }
                 windows.push(Window {

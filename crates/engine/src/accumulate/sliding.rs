@@ -150,6 +150,7 @@ impl WindowPlan {
         let Some(CountedPart(cells)) = all else {
             return Err(defect("no worker counted windows"));
         };
+        let cells = cells.ordered(segments.places());
         let slots: Vec<usize> = (0..index.n_slots()).collect();
         let mut slid: Option<(i64, Partials)> = None;
         let mut answers = Vec::with_capacity(counter.aggregations.len());

@@ -20,7 +20,7 @@ use crate::spine::{NO_SLOT, SpineIndex, TIME};
 use crate::values::{NOWHERE, Picked, Place, Values};
 
 /// Bytes that a row takes in the index, but for its key, and on the way to the answer.
-const INDEX_BYTES: u64 = 72;
+const INDEX_BYTES: u64 = 76;
 /// Bytes that a slot takes of what is held of a source's rows, per thread, and where its values lie.
 const SLOT_BYTES: u64 = 48;
 /// Bytes that a cell of windows takes, per aggregation and thread; each slot has about two.

@@ -1,26 +1,24 @@
 //! One source against the spine's index: one pass over its rows for all views that read it.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::DataType;
 use futures::{StreamExt, TryStreamExt};
 use provender_core::model::AggregateFunction;
 use provender_core::provider::RowAccess;
 use provender_core::request::{FeatureColumn, TimedSource, ViewJoin, WindowAggregate};
-use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_core::{BatchStream, Error, Result, codes};
 use tokio::task::JoinSet;
 
-use super::chunk::{Group, GroupFeed, reach};
+use super::chunk::{Group, GroupFeed};
+use super::found::{Found, feature_columns};
 use super::wanted::WantedRows;
-use crate::accumulate::{WindowCells, WindowPlan, WindowTree, window_aggregations};
+use super::worker::{Worker, over_limit, shares};
+use crate::accumulate::WindowPlan;
 use crate::error;
-use crate::matches::Matches;
-use crate::source::{
-    Feed, Positioned, RowNumbers, RowReader, TimedRows, column, column_type, columns_of,
-};
+use crate::source::{Feed, RowReader, column_type, columns_of};
 use crate::spine::{NO_SLOT, SpineIndex};
 use crate::values::{NOWHERE, Place, Values};
 use crate::winners::Winners;
@@ -36,34 +34,6 @@ pub(super) enum AnswerColumns {
     },
     /// A column for all rows of the chunk.
     Ready(ArrayRef),
-}
-
-/// Where one worker's rows come from.
-enum Share {
-    /// Streams of its own, read side by side.
-    Own(Vec<(usize, BatchStream)>),
-    /// Streams that all workers take from, one after the other; rows come with their numbers.
-    Common(Arc<Mutex<VecDeque<BatchStream>>>),
-}
-
-/// What is found of a source's rows for all views that read it.
-#[derive(Debug)]
-struct FeedState {
-    /// The winning rows, for the features of all views: a row that wins for one view wins for all
-    /// of them whose ttl it is not too old for.
-    features: Option<Winners>,
-    /// `last` is a point-in-time join of its own over the rows that are not null.
-    lasts: Vec<Last>,
-    /// The other windows, where more than event times decides what counts.
-    trees: Vec<WindowTree>,
-    /// Where event times alone do, by what each worker counted.
-    cells: Vec<WindowCells>,
-}
-
-#[derive(Debug)]
-struct Last {
-    column: String,
-    winners: Winners,
 }
 
 /// Winners of one column's `last`: the column, its values, where they lie, and per window the slots.
@@ -124,7 +94,7 @@ impl Group {
             };
             workers.spawn(async move { (number, worker.run(share).await) });
         }
-        let mut answers: Vec<Option<FeedState>> = (0..n_workers).map(|_| None).collect();
+        let mut answers: Vec<Option<Found>> = (0..n_workers).map(|_| None).collect();
         while let Some(ended) = workers.join_next().await {
             let (number, state) =
                 ended.map_err(|e| error::defect(format!("a worker failed: {e}")))?;
@@ -155,7 +125,7 @@ impl Group {
     async fn slide_windows(
         &self,
         plan: Arc<WindowPlan>,
-        state: &mut FeedState,
+        state: &mut Found,
         index: &Arc<SpineIndex>,
     ) -> Result<Vec<ArrayRef>> {
         let cells = std::mem::take(&mut state.cells).into_iter();
@@ -200,7 +170,7 @@ impl Group {
         &self,
         feed: &GroupFeed,
         views: &[ViewJoin],
-        state: FeedState,
+        state: Found,
         windows: Vec<ArrayRef>,
         index: &Arc<SpineIndex>,
         access: Option<&Arc<dyn RowAccess>>,
@@ -388,20 +358,6 @@ impl<T> Drop for Spawned<T> {
     }
 }
 
-fn shares(streams: Vec<BatchStream>, n_workers: usize, is_numbered: bool) -> Vec<Share> {
-    if is_numbered {
-        let common = Arc::new(Mutex::new(VecDeque::from(streams)));
-        return (0..n_workers)
-            .map(|_| Share::Common(common.clone()))
-            .collect();
-    }
-    let mut shares: Vec<Vec<(usize, BatchStream)>> = (0..n_workers).map(|_| Vec::new()).collect();
-    for (number, stream) in streams.into_iter().enumerate() {
-        shares[number % n_workers].push((number, stream));
-    }
-    shares.into_iter().map(Share::Own).collect()
-}
-
 /// Where the winner of each slot is, from where each slot's own winner is.
 fn places_of(sources: &[u32], own: &[Place]) -> Vec<Place> {
     sources
@@ -416,17 +372,6 @@ fn places_of(sources: &[u32], own: &[Place]) -> Vec<Place> {
         .collect()
 }
 
-/// The columns of all views' features, each once.
-fn feature_columns(views: &[ViewJoin]) -> Vec<String> {
-    let mut columns: Vec<String> = views
-        .iter()
-        .flat_map(|view| view.features.iter().map(|feature| feature.column.clone()))
-        .collect();
-    columns.sort();
-    columns.dedup();
-    columns
-}
-
 fn last_windows<'a>(
     views: &'a [ViewJoin],
     column: &'a str,
@@ -437,194 +382,4 @@ fn last_windows<'a>(
         .filter(move |request| {
             request.function == AggregateFunction::Last && request.column.as_deref() == Some(column)
         })
-}
-
-struct Worker {
-    cx: Context,
-    reader: RowReader,
-    schema: SchemaRef,
-    views: Arc<[ViewJoin]>,
-    index: Arc<SpineIndex>,
-    windows: Option<Arc<WindowPlan>>,
-    as_known: bool,
-    is_numbered: bool,
-    budget: u64,
-}
-
-impl Worker {
-    async fn run(self, share: Share) -> Result<FeedState> {
-        let mut state = FeedState::new(&self.views, &self.schema, &self.index, self.is_numbered)?;
-        match &self.windows {
-            Some(plan) => state.cells.push(plan.cells()?),
-            None => state.plant(&self.views, &self.schema, &self.index)?,
-        }
-        let mut matches = Matches::default();
-        match share {
-            Share::Own(streams) => {
-                let mut batches = Positioned::new(streams);
-                while let Some(next) = batches.next().await {
-                    let (position, batch) = next?;
-                    let numbers = RowNumbers::From(position);
-                    self.read(&mut state, &mut matches, &batch, numbers)?;
-                    tokio::task::yield_now().await;
-                }
-            }
-            Share::Common(streams) => {
-                let next = || {
-                    let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
-                    streams.pop_front()
-                };
-                while let Some(mut stream) = next() {
-                    while let Some(batch) = stream.batches.next().await {
-                        let batch = batch?;
-                        let numbers = RowNumbers::of(&batch)?;
-                        self.read(&mut state, &mut matches, &batch, numbers)?;
-                        tokio::task::yield_now().await;
-                    }
-                }
-            }
-        }
-        Ok(state)
-    }
-
-    fn read(
-        &self,
-        state: &mut FeedState,
-        matches: &mut Matches,
-        batch: &RecordBatch,
-        numbers: RowNumbers,
-    ) -> Result<()> {
-        self.cx.check()?;
-        let rows = self.reader.read(batch, numbers)?;
-        let reach_us = self
-            .views
-            .iter()
-            .map(reach)
-            .reduce(|a, b| Some(a?.max(b?)))
-            .flatten();
-        matches.look_up(&self.index, &rows);
-        if state.chooses() {
-            matches.find(&self.index, &rows, self.as_known, reach_us);
-            state.consume(&self.index, matches, &rows, batch)?;
-        }
-        if let (Some(plan), Some(cells)) = (&self.windows, state.cells.first_mut()) {
-            plan.count(cells, &self.index, &matches.numbers, &rows, batch)?;
-        }
-        if state.memory() as u64 > self.budget && self.index.n_slots() > 0 {
-            return Err(over_limit(&self.views));
-        }
-        Ok(())
-    }
-}
-
-fn over_limit(views: &[ViewJoin]) -> Error {
-    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
-    Error::new(
-        &codes::MEMORY_LIMIT,
-        format!(
-            "the join of {} does not fit the memory limit",
-            names.join(", ")
-        ),
-    )
-    .help("raise limits.memory in provender.yaml")
-}
-
-impl FeedState {
-    fn new(
-        views: &[ViewJoin],
-        schema: &SchemaRef,
-        index: &SpineIndex,
-        is_numbered: bool,
-    ) -> Result<Self> {
-        let with_ties = views
-            .first()
-            .is_some_and(|view| !view.source.tie_breakers.is_empty());
-        let copied = |columns: Vec<String>| -> Result<Winners> {
-            let types = columns
-                .iter()
-                .map(|name| column_type(schema, name))
-                .collect::<Result<_>>()?;
-            Ok(Winners::copied(index.n_slots(), columns, types, with_ties))
-        };
-        let columns = feature_columns(views);
-        let features = if columns.is_empty() {
-            None
-        } else if is_numbered {
-            Some(Winners::numbered(index.n_slots(), with_ties))
-        } else {
-            Some(copied(columns)?)
-        };
-        let mut lasts: Vec<Last> = Vec::new();
-        for request in views.iter().flat_map(|view| &view.aggregations) {
-            if let (Some(column), AggregateFunction::Last) = (&request.column, request.function)
-                && !lasts.iter().any(|last| last.column == *column)
-            {
-                lasts.push(Last {
-                    column: column.clone(),
-                    winners: copied(vec![column.clone()])?,
-                });
-            }
-        }
-        Ok(Self {
-            features,
-            lasts,
-            trees: Vec::new(),
-            cells: Vec::new(),
-        })
-    }
-
-    /// Computes windows in trees.
-    fn plant(&mut self, views: &[ViewJoin], schema: &SchemaRef, index: &SpineIndex) -> Result<()> {
-        let trees = window_aggregations(views)
-            .map(|(view, request)| WindowTree::new(view, request, schema, index));
-        self.trees = trees.collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    /// Whether it matters for which slots rows count.
-    fn chooses(&self) -> bool {
-        self.features.is_some() || !self.lasts.is_empty() || !self.trees.is_empty()
-    }
-
-    fn consume(
-        &mut self,
-        index: &SpineIndex,
-        matches: &Matches,
-        rows: &TimedRows,
-        batch: &RecordBatch,
-    ) -> Result<()> {
-        if let Some(winners) = &mut self.features {
-            winners.offer_all(matches, rows, batch, None)?;
-        }
-        for last in &mut self.lasts {
-            let nulls = column(batch, &last.column)?.logical_nulls();
-            last.winners
-                .offer_all(matches, rows, batch, nulls.as_ref())?;
-        }
-        for tree in &mut self.trees {
-            tree.consume(index, matches, rows, batch)?;
-        }
-        Ok(())
-    }
-
-    fn memory(&self) -> usize {
-        let features = self.features.as_ref().map_or(0, Winners::memory);
-        let lasts: usize = self.lasts.iter().map(|last| last.winners.memory()).sum();
-        let trees: usize = self.trees.iter().map(WindowTree::memory).sum();
-        let cells: usize = self.cells.iter().map(WindowCells::memory).sum();
-        features + lasts + trees + cells
-    }
-
-    fn merge(&mut self, other: Self) {
-        if let (Some(ours), Some(theirs)) = (&mut self.features, other.features) {
-            ours.merge(theirs);
-        }
-        for (ours, theirs) in self.lasts.iter_mut().zip(other.lasts) {
-            ours.winners.merge(theirs.winners);
-        }
-        for (ours, theirs) in self.trees.iter_mut().zip(other.trees) {
-            ours.merge(&theirs);
-        }
-        self.cells.extend(other.cells);
-    }
 }

@@ -17,12 +17,14 @@ const ELSEWHERE: u32 = u32::MAX - 1;
 const LEAST_ENTRIES: usize = 64;
 /// Longer keys do not lie in the table itself. The last byte of sixteen is for the length.
 const LONGEST_INLINE: usize = 15;
+/// Keys are near each other where this many places for each hold half of them.
+const NEAR_PLACES_PER_KEY: usize = 4;
 
 /// The keys of one encoding, numbered.
 #[derive(Debug)]
 pub(crate) enum KeyTable {
     Unit { is_known: bool },
-    Words(Inline<u64>),
+    Words { table: Inline<u64>, near: Near },
     Wide(Inline<u128>),
     Bytes { short: Inline<u128>, long: Long },
 }
@@ -33,7 +35,10 @@ impl KeyTable {
     }
 
     pub(super) fn words() -> Self {
-        Self::Words(Inline::new())
+        Self::Words {
+            table: Inline::new(),
+            near: Near::default(),
+        }
     }
 
     pub(super) fn wide() -> Self {
@@ -51,7 +56,7 @@ impl KeyTable {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Unit { is_known } => usize::from(*is_known),
-            Self::Words(table) => table.n_keys,
+            Self::Words { table, .. } => table.n_keys,
             Self::Wide(table) => table.n_keys,
             Self::Bytes { short, long } => short.n_keys + long.n_keys(),
         }
@@ -61,9 +66,16 @@ impl KeyTable {
     pub(crate) fn memory(&self) -> usize {
         match self {
             Self::Unit { .. } => 0,
-            Self::Words(table) => table.memory(),
+            Self::Words { table, near } => table.memory() + near.numbers.len() * 4,
             Self::Wide(table) => table.memory(),
             Self::Bytes { short, long } => short.memory() + long.memory(),
+        }
+    }
+
+    /// Makes look-ups faster when all keys are there.
+    pub(crate) fn settle(&mut self) {
+        if let Self::Words { table, near } = self {
+            *near = Near::new(table);
         }
     }
 
@@ -71,8 +83,10 @@ impl KeyTable {
     pub(crate) fn find_all(&self, keys: &EncodedKeys, found: &mut Vec<u32>) {
         found.clear();
         match (self, &keys.values) {
-            (Self::Words(table), KeyValues::Words(words)) => table.find_all(words, found),
-            (Self::Wide(table), KeyValues::Wide(wide)) => table.find_all(wide, found),
+            (Self::Words { table, near }, KeyValues::Words(words)) => {
+                table.find_all(words, |key| near.find(key), found);
+            }
+            (Self::Wide(table), KeyValues::Wide(wide)) => table.find_all(wide, |_| None, found),
             (Self::Bytes { short, long }, KeyValues::Bytes { bytes, offsets }) => {
                 let mut inline = Vec::with_capacity(offsets.len());
                 let mut has_long = false;
@@ -81,7 +95,7 @@ impl KeyTable {
                     has_long |= end - start > LONGEST_INLINE;
                     inline.push(inlined(bytes, start, end));
                 }
-                short.find_all(&inline, found);
+                short.find_all(&inline, |_| None, found);
                 if has_long {
                     for (row, range) in offsets.windows(2).enumerate() {
                         let (start, end) = (range[0] as usize, range[1] as usize);
@@ -112,7 +126,9 @@ impl KeyTable {
         }
         let next = self.len() as u32;
         match (self, &keys.values) {
-            (Self::Words(table), KeyValues::Words(words)) => table.find_or_insert(words[row], next),
+            (Self::Words { table, .. }, KeyValues::Words(words)) => {
+                table.find_or_insert(words[row], next)
+            }
             (Self::Wide(table), KeyValues::Wide(wide)) => table.find_or_insert(wide[row], next),
             (Self::Bytes { short, long }, KeyValues::Bytes { bytes, offsets }) => {
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
@@ -220,9 +236,13 @@ impl<K: Word> Inline<K> {
         (key.hashed() >> self.shift) as usize
     }
 
-    fn find_all(&self, keys: &[K], found: &mut Vec<u32>) {
+    /// `sooner` answers the numbers of keys that are known without the table.
+    fn find_all(&self, keys: &[K], sooner: impl Fn(K) -> Option<u32>, found: &mut Vec<u32>) {
         // What is at the first place decides for most rows, and nothing here waits for it.
         found.extend(keys.iter().map(|&key| {
+            if let Some(number) = sooner(key) {
+                return number;
+            }
             let entry = &self.entries[self.place(key)];
             if entry.key == key || entry.number == NO_KEY {
                 entry.number
@@ -278,6 +298,48 @@ impl<K: Word> Inline<K> {
             larger.entries[place] = *entry;
         }
         *self = larger;
+    }
+}
+
+/// The numbers of keys that lie close to each other, as identifiers that were counted up do: found by
+/// the key itself, in a fraction of the table's memory. Keys inserted later are not among them.
+#[derive(Debug, Default)]
+pub(crate) struct Near {
+    first: u64,
+    /// [`NO_KEY`] for keys that are not in the table.
+    numbers: Vec<u32>,
+}
+
+impl Near {
+    /// None of them if less than half of the keys lie close to their median.
+    fn new(table: &Inline<u64>) -> Self {
+        let entries = || table.entries.iter().filter(|entry| entry.number != NO_KEY);
+        let mut keys: Vec<u64> = entries().map(|entry| entry.key).collect();
+        let middle = keys.len() / 2;
+        if keys.is_empty() {
+            return Self::default();
+        }
+        let (_, &mut median, _) = keys.select_nth_unstable(middle);
+        let reach = NEAR_PLACES_PER_KEY * keys.len();
+        let first = median.saturating_sub(reach as u64 / 2);
+        let place = |key: u64| usize::try_from(key.wrapping_sub(first)).unwrap_or(usize::MAX);
+        let n_near = keys.iter().filter(|&&key| place(key) < reach).count();
+        if 2 * n_near < keys.len() {
+            return Self::default();
+        }
+        let mut numbers = vec![NO_KEY; reach];
+        for entry in entries() {
+            if let Some(number) = numbers.get_mut(place(entry.key)) {
+                *number = entry.number;
+            }
+        }
+        Self { first, numbers }
+    }
+
+    /// The number of a key, [`NO_KEY`] if it is not known; `None` if it is not near.
+    fn find(&self, key: u64) -> Option<u32> {
+        let place = usize::try_from(key.wrapping_sub(self.first)).ok()?;
+        self.numbers.get(place).copied()
     }
 }
 

@@ -45,13 +45,16 @@ fn check(types: &[ValueType], columns: &[ArrayRef], texts: &[Option<String>]) {
     }
     assert_eq!(table.len(), known.len());
     let mut found = Vec::new();
-    table.find_all(&keys, &mut found);
-    for (text, number) in texts.iter().zip(found) {
-        assert_eq!(
-            number,
-            text.as_ref().map_or(NO_KEY, |text| known[text]),
-            "{text:?}"
-        );
+    for _ in 0..2 {
+        table.find_all(&keys, &mut found);
+        for (text, &number) in texts.iter().zip(&found) {
+            assert_eq!(
+                number,
+                text.as_ref().map_or(NO_KEY, |text| known[text]),
+                "{text:?}"
+            );
+        }
+        table.settle();
     }
     let parts = |salt: u64| (0..texts.len()).map(move |row| (salt, row));
     for (salt, row) in parts(0).chain(parts(7)) {
@@ -89,6 +92,38 @@ fn negative_and_extreme_numbers_are_told_apart() {
     check(&[ValueType::Int32], &[Arc::new(narrow.clone())], &texts);
     // A narrower column than declared is the same key.
     check(&[ValueType::Int64], &[Arc::new(narrow)], &texts);
+}
+
+#[test]
+fn numbers_that_were_counted_up_are_found_beside_far_ones() {
+    for first in [0, -500, i64::MIN, i64::MAX - 2_000, 1 << 40] {
+        let near = (0..2_000).filter(|n| n % 3 > 0);
+        let mut values: Vec<Option<i64>> = near.map(|n| Some(first + n)).collect();
+        values.extend([None, Some(first ^ (1 << 50)), Some(first ^ i64::MIN)]);
+        let texts: Vec<Option<String>> = values.iter().map(|v| v.map(|v| v.to_string())).collect();
+        check(
+            &[ValueType::Int64],
+            &[Arc::new(Int64Array::from(values.clone()))],
+            &texts,
+        );
+
+        let encoder = encoder(&[ValueType::Int64]);
+        let encoded = |values: Vec<Option<i64>>| {
+            let n_rows = values.len();
+            let column: ArrayRef = Arc::new(Int64Array::from(values));
+            encoder.encode(&["k0"], &[column], n_rows).unwrap()
+        };
+        let keys = encoded(values.clone());
+        let mut table = encoder.table();
+        for row in 0..values.len() {
+            table.find_or_insert(&keys, row);
+        }
+        table.settle();
+        let mut found = Vec::new();
+        let others = [3, 999, 1_998, -1, 5_000].map(|n| Some(first.wrapping_add(n)));
+        table.find_all(&encoded(others.to_vec()), &mut found);
+        assert_eq!(found, [NO_KEY; 5], "from {first}");
+    }
 }
 
 #[test]

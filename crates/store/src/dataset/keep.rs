@@ -127,16 +127,29 @@ impl FeatureStore {
         message: &str,
     ) -> Result<()> {
         let object = to_object(ObjectKind::Dataset, &dataset.name, dataset.version, dataset)?;
+        self.commit_datasets(cx, &[Change::Put(object)], message)
+            .await
+    }
+
+    /// Commits changes of manifests, over whatever others commit meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::keep_dataset`].
+    pub(super) async fn commit_datasets(
+        &self,
+        cx: &Context,
+        changes: &[Change],
+        message: &str,
+    ) -> Result<()> {
         let author = Author {
             name: author(cx),
             message: message.to_owned(),
         };
-        let changes = [Change::Put(object)];
         let registry = Arc::clone(self.registry());
         let mut n_left = MAX_COMMIT_ATTEMPTS;
         loop {
             let base = registry.revision(cx).await?;
-            match registry.commit(cx, base, &changes, &author).await {
+            match registry.commit(cx, base, changes, &author).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.code() == codes::REVISION_CONFLICT.id && n_left > 0 => {
                     n_left -= 1;

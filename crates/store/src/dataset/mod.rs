@@ -14,6 +14,7 @@ mod manifest;
 mod measure;
 mod pins;
 mod recreate;
+mod remove;
 mod rows;
 mod spine;
 mod split;
