@@ -60,10 +60,10 @@ fuzz() {
   fi
   printf '%s: %s inputs from %s seeds, %s\n' "$2" "$n_runs" "$n_seeds" "$(grep -o 'cov: [0-9]* ft: [0-9]*' "$log" | tail -1)"
   if [ -n "$grow" ]; then
-    # The seeds that people named stay; of the others as few as reach the same.
+    # The seeds that people named stay; of the others as few as reach the same places in the code.
     local least="$work/$2.least"
     mkdir -p "$least"
-    "$program" -merge=1 "-max_len=$3" "$least" "$seeds" "$corpus" "$new" >>"$log" 2>&1
+    "$program" -set_cover_merge=1 -use_counters=0 "-max_len=$3" "$least" "$seeds" "$corpus" "$new" >>"$log" 2>&1
     rm -f "$corpus"/*
     cp "$least"/* "$corpus/"
   fi

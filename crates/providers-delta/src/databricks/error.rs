@@ -45,11 +45,12 @@ impl Told {
     fn text(&self) -> String {
         let text = self.message.as_deref().unwrap_or("it gives no reason");
         let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.truncate(text.trim_end_matches('.').len());
         if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
             text.truncate(end);
             text.push_str("...");
         }
-        text.trim_end_matches('.').to_owned()
+        text
     }
 }
 
