@@ -7,7 +7,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field};
 use futures::StreamExt;
 use provender_conformance::generate::{JoinCase, LatestCase, WindowsCase};
@@ -246,42 +248,42 @@ async fn has_stand_in() -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_joins_in_the_warehouse_equal_the_oracle() {
     if has_stand_in().await {
-        joins(&At::StandIn, Mode::Warehouse, n_cases(40)).await;
+        joins(&At::StandIn, Mode::Warehouse, n_cases(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_joins_read_directly_equal_the_oracle() {
     if has_stand_in().await {
-        joins(&At::StandIn, Mode::Direct, n_cases(40)).await;
+        joins(&At::StandIn, Mode::Direct, n_cases(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_latest_rows_in_the_warehouse_equal_the_oracle() {
     if has_stand_in().await {
-        latest_rows(&At::StandIn, Mode::Warehouse, n_cases(25)).await;
+        latest_rows(&At::StandIn, Mode::Warehouse, n_cases(12)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_latest_rows_read_directly_equal_the_oracle() {
     if has_stand_in().await {
-        latest_rows(&At::StandIn, Mode::Direct, n_cases(25)).await;
+        latest_rows(&At::StandIn, Mode::Direct, n_cases(12)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_windows_in_the_warehouse_equal_the_oracle() {
     if has_stand_in().await {
-        windows(&At::StandIn, Mode::Warehouse, n_cases(25)).await;
+        windows(&At::StandIn, Mode::Warehouse, n_cases(12)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_windows_read_directly_equal_the_oracle() {
     if has_stand_in().await {
-        windows(&At::StandIn, Mode::Direct, n_cases(25)).await;
+        windows(&At::StandIn, Mode::Direct, n_cases(12)).await;
     }
 }
 
@@ -325,7 +327,11 @@ fn held_tables(
         }
         let schema = Arc::new(table.schema.project(&kept).ok()?);
         let batches = table.batches.iter().map(|batch| {
-            let columns = kept.iter().map(|&at| batch.column(at).clone()).collect();
+            let columns = kept.iter().map(|&at| match mode {
+                Mode::Warehouse => with_one_nan(batch.column(at)),
+                Mode::Direct => batch.column(at).clone(),
+            });
+            let columns = columns.collect();
             RecordBatch::try_new_with_options(
                 schema.clone(),
                 columns,
@@ -336,6 +342,21 @@ fn held_tables(
         kept_tables.insert(name.clone(), Table { schema, batches });
     }
     Some(kept_tables)
+}
+
+/// A warehouse has one NaN, whatever the bits of those that were written.
+fn with_one_nan(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>();
+            Arc::new(values.unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v }))
+        }
+        DataType::Float32 => {
+            let values = column.as_primitive::<Float32Type>();
+            Arc::new(values.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v }))
+        }
+        _ => column.clone(),
+    }
 }
 
 fn reads(it: &Use<'_>, column: &str) -> bool {
