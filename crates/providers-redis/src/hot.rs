@@ -4,10 +4,10 @@
 //! are spelled into one buffer, and the replies to one request are one piece of what was read from the
 //! socket, in which values are found in place. No task stands between a call and its socket, since waking
 //! another one takes as long as Redis does for some keys: a call sends by itself, and one of those that wait
-//! reads for all, and sends what was gathered while much was on its way. A caller may stop polling a call without dropping it, as one does whose own client does not
-//! take answers; another call then takes the reading over. This module knows replies that are as expected, on
-//! plain connections, and nothing else: whatever is unusual is left to the general client, which knows more
-//! and tells it better.
+//! reads for all, and sends what was gathered while much was on its way. A caller may stop polling a call
+//! without dropping it, as one does whose own client does not take answers; another call then takes the reading
+//! over. This module knows replies that are as expected, on plain connections, and nothing else: whatever is
+//! unusual is left to the general client, which knows more and tells it better.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
