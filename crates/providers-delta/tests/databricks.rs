@@ -24,6 +24,8 @@ mod properties;
 mod reading;
 #[path = "databricks/real.rs"]
 mod real;
+#[path = "../../../tests/standins/start.rs"]
+mod stand_in;
 #[path = "databricks/support.rs"]
 mod support;
 #[path = "databricks/writing.rs"]

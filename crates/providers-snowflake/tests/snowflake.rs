@@ -31,7 +31,7 @@ mod proxies;
 mod reading;
 #[path = "snowflake/real.rs"]
 mod real;
-#[path = "snowflake/stand_in.rs"]
+#[path = "../../../tests/standins/start.rs"]
 mod stand_in;
 #[path = "snowflake/support.rs"]
 mod support;

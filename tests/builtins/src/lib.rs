@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 pub fn factories() -> Vec<Factory> {
     vec![
         provender_conformance::memory::factory(),
+        provender_providers_delta::databricks::factory(),
         provender_providers_delta::factory(),
         provender_providers_local::factory(),
         provender_providers_redis::factory(),

@@ -406,7 +406,7 @@ def main():
     listener.bind(("127.0.0.1", 0))
     # Connections wait from now on, also before the server takes them.
     listener.listen(128)
-    print(listener.getsockname()[1], flush=True)
+    print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)
     if "--parent" in sys.argv:
         def watch():
             sys.stdin.buffer.read()

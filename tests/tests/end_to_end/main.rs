@@ -16,7 +16,7 @@ mod product;
 #[allow(unused)]
 mod redis_servers;
 mod snowflake;
-#[path = "../../../crates/providers-snowflake/tests/snowflake/stand_in.rs"]
+#[path = "../../standins/start.rs"]
 mod stand_in;
 mod visits;
 mod warehouses;

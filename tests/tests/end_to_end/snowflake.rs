@@ -85,7 +85,7 @@ const SPINE_SCHEMA: &str = "customer:string,event_timestamp:timestamp,label:int6
 
 /// An account that keeps past states.
 fn account() -> Option<StandIn> {
-    StandIn::start(&["--history"])
+    StandIn::snowflake(&["--history"])
 }
 
 /// The block of a project, in a schema of its own.

@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -15,8 +15,9 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::product::{binary, repository};
+use crate::product::binary;
 use crate::redis_servers::Server;
+use crate::stand_in::StandIn;
 use crate::visits::succeeds;
 
 /// Sources are named by `table:`, which every store has.
@@ -130,53 +131,6 @@ fn write_rows(folder: &Path) {
     fs::write(folder.join("keys.csv"), keys).unwrap();
 }
 
-/// A stand-in for an account, which ends when its input does.
-struct StandIn {
-    child: Child,
-    input: Option<ChildStdin>,
-    told: String,
-}
-
-impl StandIn {
-    fn start(script: &str, packages: &str) -> Option<Self> {
-        let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
-        let python: PathBuf = repository().join(venv).join("bin/python");
-        let has_packages = Command::new(&python)
-            .args(["-c", &format!("import {packages}")])
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !has_packages {
-            let reason = format!("skipped: {} has no {packages}", python.display());
-            assert!(std::env::var_os("CI").is_none(), "{reason}");
-            println!("{reason}");
-            return None;
-        }
-        let mut child = Command::new(&python)
-            .arg(repository().join("tests/standins").join(script))
-            .arg("--parent")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut told = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut told)
-            .unwrap();
-        Some(Self {
-            input: child.stdin.take(),
-            child,
-            told,
-        })
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        let _ = self.child.wait();
-    }
-}
-
 /// What a user sees of a project on some stores.
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -248,18 +202,18 @@ fn seen(what: &str, blocks: &Value) -> Seen {
     }
 }
 
-fn workspace(told: &Value, execution: &str, schema: &str) -> Value {
+fn workspace(at: &StandIn, execution: &str, schema: &str) -> Value {
     json!({
-        "type": "databricks", "endpoint": told["url"], "token": "dapi-one", "warehouse_id": "abc123",
+        "type": "databricks", "endpoint": at.url, "token": "dapi-one", "warehouse_id": "abc123",
         "catalog": "sail", "schema": schema, "execution": execution, "inline_rows": 10,
-        "storage": {"endpoint": told["s3"], "allow_http": true, "region": "us-east-1"},
+        "storage": {"endpoint": at.s3, "allow_http": true, "region": "us-east-1"},
     })
 }
 
 #[test]
 fn one_project_answers_the_same_on_every_store() {
-    let databricks = StandIn::start("databricks/server.py", "pysail, pyspark, moto, deltalake");
-    let snowflake = StandIn::start("snowflake/server.py", "fakesnow.server, pyarrow, uvicorn");
+    let databricks = StandIn::databricks();
+    let snowflake = StandIn::snowflake(&[]);
     let (Some(databricks), Some(snowflake)) = (databricks, snowflake) else {
         return;
     };
@@ -268,11 +222,10 @@ fn one_project_answers_the_same_on_every_store() {
     let expected = seen("the default stores", &json!({"project": "shop"}));
     assert!(expected.training.lines().count() == 401 && expected.online.lines().count() == 66);
     assert_eq!(expected.as_known.lines().count(), 401);
-    let told: Value = serde_json::from_str(&databricks.told).unwrap();
-    let workspace = |execution, schema| workspace(&told, execution, schema);
+    let workspace = |execution, schema| workspace(&databricks, execution, schema);
     let account = json!({
         "type": "snowflake", "account": "test-account",
-        "endpoint": format!("http://127.0.0.1:{}", snowflake.told.trim()),
+        "endpoint": snowflake.url,
         "user": "tester", "password": "password-canary", "role": "TESTER", "warehouse": "TEST_WH",
         "database": "TESTS", "schema": "PUBLIC", "time_travel": false,
         "query_tag": json!({"realism": true, "ts_scale": 6}).to_string(),
@@ -305,8 +258,8 @@ fn one_project_answers_the_same_on_every_store() {
 }
 
 /// Asks the stand-in itself: what happened under the login, or, with a body, that it be changed.
-fn ask(told: &Value, path: &str, body: Option<&Value>) -> Value {
-    let host = told["url"].as_str().unwrap().trim_start_matches("http://");
+fn ask(at: &StandIn, path: &str, body: Option<&Value>) -> Value {
+    let host = at.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host).unwrap();
     let method = if body.is_some() { "POST" } else { "GET" };
     let body = body.map(Value::to_string).unwrap_or_default();
@@ -322,10 +275,10 @@ fn ask(told: &Value, path: &str, body: Option<&Value>) -> Value {
 }
 
 /// Waits until so many tables that hold spines are there.
-fn until_left(told: &Value, n_left: usize) {
+fn until_left(at: &StandIn, n_left: usize) {
     let begun = Instant::now();
     loop {
-        let state = ask(told, "/standin/state?name=one", None);
+        let state = ask(at, "/standin/state?name=one", None);
         let tables = state["tables"].as_array().unwrap().iter();
         let is_left = |table: &&Value| table.as_str().unwrap().contains(".provender_tmp_");
         if tables.filter(is_left).count() == n_left {
@@ -338,12 +291,11 @@ fn until_left(told: &Value, n_left: usize) {
 
 #[test]
 fn the_spine_of_a_killed_join_is_dropped_by_the_next() {
-    let databricks = StandIn::start("databricks/server.py", "pysail, pyspark, moto, deltalake");
+    let databricks = StandIn::databricks();
     let Some(databricks) = databricks else {
         return;
     };
-    let told: Value = serde_json::from_str(&databricks.told).unwrap();
-    let offline = workspace(&told, "warehouse", "killed");
+    let offline = workspace(&databricks, "warehouse", "killed");
     let folder = project(&json!({"project": "shop", "offline_store": offline}));
     for args in [
         &["import", "visits", "visits.csv"][..],
@@ -352,24 +304,24 @@ fn the_spine_of_a_killed_join_is_dropped_by_the_next() {
     ] {
         succeeds(command(folder.path(), args));
     }
-    until_left(&told, 0);
+    until_left(&databricks, 0);
     // The statement that joins does not end.
     ask(
-        &told,
+        &databricks,
         "/standin/set",
         Some(&json!({"name": "one", "slow": "pv_spine"})),
     );
     let mut killed = command(folder.path(), &TRAINING).spawn().unwrap();
-    until_left(&told, 1);
+    until_left(&databricks, 1);
     killed.kill().unwrap();
     killed.wait().unwrap();
-    until_left(&told, 1);
+    until_left(&databricks, 1);
     ask(
-        &told,
+        &databricks,
         "/standin/set",
         Some(&json!({"name": "one", "slow": null})),
     );
     let rows = succeeds(command(folder.path(), &TRAINING));
     assert_eq!(rows.lines().count(), 401);
-    until_left(&told, 0);
+    until_left(&databricks, 0);
 }

@@ -22,6 +22,6 @@ mod served;
 #[path = "../../../crates/providers-redis/tests/servers/mod.rs"]
 #[allow(unused)]
 mod servers;
-#[path = "../../../crates/providers-snowflake/tests/snowflake/stand_in.rs"]
+#[path = "../../standins/start.rs"]
 mod stand_in;
 mod tutorial;

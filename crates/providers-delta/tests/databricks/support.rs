@@ -1,6 +1,4 @@
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -14,52 +12,10 @@ use provender_core::request::{
 use provender_core::{BatchStream, Context, Error, Result};
 use serde_json::{Map, Value, json};
 
-/// The workspace that all tests share. It ends with this process, whose end of its input it watches.
-struct StandIn {
-    url: String,
-    s3: String,
-    _child: Child,
-}
+use crate::stand_in::StandIn;
 
+/// The workspace that all tests share.
 static STAND_IN: OnceLock<Option<StandIn>> = OnceLock::new();
-
-fn start() -> Option<StandIn> {
-    let venv = std::env::var("PROVENDER_VENV").unwrap_or_else(|_| ".venv".to_owned());
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python = root.join(venv).join("bin/python");
-    let has_packages = Command::new(&python)
-        .args([
-            "-c",
-            "import pysail, pyspark, moto, deltalake, boto3, flask",
-        ])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !has_packages {
-        let reason = format!("skipped: {} has no Sail or moto", python.display());
-        assert!(std::env::var_os("CI").is_none(), "{reason}");
-        println!("{reason}");
-        return None;
-    }
-    let mut child = Command::new(&python)
-        .arg(root.join("tests/standins/databricks/server.py"))
-        .arg("--parent")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("the stand-in starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("its output");
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("its addresses");
-    let told: Value = serde_json::from_str(&line).expect("its addresses");
-    Some(StandIn {
-        url: told["url"].as_str().unwrap().to_owned(),
-        s3: told["s3"].as_str().unwrap().to_owned(),
-        _child: child,
-    })
-}
 
 /// A name that no other test of this or another run has.
 pub fn unique(what: &str) -> String {
@@ -104,7 +60,7 @@ pub struct Workspace {
 impl Workspace {
     /// A login and schema of the stand-in; `None` if there is none.
     pub async fn stand_in(settings: Value) -> Option<Self> {
-        let standin = STAND_IN.get_or_init(start).as_ref()?;
+        let standin = STAND_IN.get_or_init(StandIn::databricks).as_ref()?;
         let name = unique("case");
         let options = json!({
             "endpoint": standin.url,

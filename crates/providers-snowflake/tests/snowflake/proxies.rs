@@ -219,7 +219,7 @@ async fn tls_goes_through_a_tunnel_of_the_proxy() {
         }
     }
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let account = StandIn::start(&["--tls", &file("server.crt"), &file("server.key")]).unwrap();
+    let account = StandIn::snowflake(&["--tls", &file("server.crt"), &file("server.key")]).unwrap();
     let proxy = Proxy::start(port_of(&account.url), None).await;
     let environment = [
         ("HTTPS_PROXY", format!("http://127.0.0.1:{}", proxy.port)),

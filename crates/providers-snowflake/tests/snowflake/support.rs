@@ -21,7 +21,7 @@ pub fn stand_in() -> Option<&'static str> {
         return None;
     }
     STAND_IN
-        .get_or_init(|| StandIn::start(&["--history"]))
+        .get_or_init(|| StandIn::snowflake(&["--history"]))
         .as_ref()
         .map(|it| it.url.as_str())
 }
