@@ -5,8 +5,9 @@
 //! socket, in which values are found in place. No task stands between a call and its socket, since waking
 //! another one takes as long as Redis does for some keys: a call sends by itself, and one of those that wait
 //! reads for all, and sends what was gathered while much was on its way. A caller may stop polling a call
-//! without dropping it, as one does whose own client does not take answers; another call then takes the reading
-//! over. This module knows replies that are as expected, on plain connections, and nothing else: whatever is
+//! without dropping it, as one does whose own client does not take answers; whoever looks after the connection
+//! ([`watch`]) then reads instead, and ends calls that wait too long, so that no call sets a timer of its own.
+//! This module knows replies that are as expected, on plain connections, and nothing else: whatever is
 //! unusual is left to the general client, which knows more and tells it better.
 
 use std::collections::VecDeque;
@@ -16,14 +17,14 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
 
 use crate::client::{Dialling, Health, Waiting};
 use crate::config::Address;
@@ -40,9 +41,6 @@ const MUCH_READ_BYTES: usize = 256 << 10;
 /// replies are there. By then Redis has had enough to do, and each piece costs both sides a call of the system.
 const GATHERED_FROM: usize = 4;
 
-/// After how long without a reply to anybody a call reads by itself, whoever was to read.
-const PATIENCE: Duration = Duration::from_millis(5);
-
 /// A connection that many calls share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct HotConnection {
@@ -57,6 +55,15 @@ struct Shared {
     health: Health,
     timeout: Duration,
     address: Address,
+    watched: Arc<Watched>,
+}
+
+/// How calls reach who looks after their connection.
+#[derive(Default)]
+struct Watched {
+    /// Nobody looks until `woken`, since there was no call for a while.
+    is_asleep: AtomicBool,
+    woken: Notify,
 }
 
 /// What is on its way.
@@ -66,10 +73,12 @@ struct Traffic {
     unsent: BytesMut,
     /// Whose replies come next, in order.
     waiting: VecDeque<Arc<Waiter>>,
-    /// The call that reads for all.
+    /// Who reads for all: a call, or who looks after the connection.
     reader: Option<Arc<Waiter>>,
     /// When the last replies came.
     heard: Instant,
+    /// How many calls were given their replies, ever.
+    n_answered: u64,
     is_broken: bool,
 }
 
@@ -84,13 +93,27 @@ struct Reading {
 /// A call that waits.
 struct Waiter {
     n_replies: usize,
+    begun: Instant,
     replies: Mutex<Option<Bytes>>,
     waker: AtomicWaker,
     /// Nobody wants the replies any more.
     is_given_up: AtomicBool,
+    /// It has waited for as long as it may.
+    is_late: AtomicBool,
 }
 
 impl Waiter {
+    fn new(n_replies: usize) -> Arc<Self> {
+        Arc::new(Self {
+            n_replies,
+            begun: Instant::now(),
+            replies: Mutex::default(),
+            waker: AtomicWaker::new(),
+            is_given_up: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
+        })
+    }
+
     fn take(&self) -> Option<Bytes> {
         lock(&self.replies).take()
     }
@@ -123,15 +146,17 @@ impl Link for HotConnection {
                 waiting: VecDeque::new(),
                 reader: None,
                 heard: Instant::now(),
+                n_answered: 0,
                 is_broken: false,
             }),
             health: Health::new(),
             timeout: dialling.timeout,
             address,
+            watched: Arc::default(),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(shared);
+        tokio::spawn(watch::watch(Arc::downgrade(&shared)));
+        Ok(Self { shared })
     }
 
     fn is_broken(&self) -> bool {
@@ -172,12 +197,7 @@ impl Shared {
     /// Sends what the system takes at once, or adds to what is gathered, and gets in line. Answers whether
     /// nothing is left that the call should send by itself.
     fn send(&self, request: &Request) -> Result<(Calling<'_>, bool), Fault> {
-        let waiter = Arc::new(Waiter {
-            n_replies: request.n_replies,
-            replies: Mutex::default(),
-            waker: AtomicWaker::new(),
-            is_given_up: AtomicBool::new(false),
-        });
+        let waiter = Waiter::new(request.n_replies);
         let mut traffic = lock(&self.traffic);
         if traffic.is_broken {
             return Err(self.broken());
@@ -197,12 +217,13 @@ impl Shared {
         let call = Calling {
             shared: self,
             waiter,
-            begun: Instant::now(),
             is_done: false,
         };
         if traffic.reader.is_none() {
             traffic.reader = Some(Arc::clone(&call.waiter));
         }
+        drop(traffic);
+        self.watched.wake();
         Ok((call, is_all_sent))
     }
 
@@ -244,6 +265,57 @@ impl Shared {
         Ok(())
     }
 
+    /// Reads for all as `who`, as long as nobody has taken over, until `done` tells that it is.
+    fn poll_read<T>(
+        &self,
+        who: &Arc<Waiter>,
+        cx: &mut Context<'_>,
+        mut done: impl FnMut() -> Option<T>,
+    ) -> Poll<Result<T, Fault>> {
+        let mut reading = lock(&self.reading);
+        // Another may have taken over meanwhile, and only one can be woken by what comes.
+        if !lock(&self.traffic).is_read_by(who) {
+            return Poll::Pending;
+        }
+        // It may have been given replies before it began to read.
+        loop {
+            let handed_out = reading.hand_out(self);
+            if handed_out.is_err() || self.poll_send(cx).is_err() {
+                return Poll::Ready(Err(self.give_up(lock(&self.traffic))));
+            }
+            if let Some(done) = done() {
+                return Poll::Ready(Ok(done));
+            }
+            let is_much = reading.read.len() > READ_BYTES;
+            reading.read.reserve(match is_much {
+                true => MUCH_READ_BYTES,
+                false => LEAST_READ_BYTES,
+            });
+            let Reading { half, read, .. } = &mut *reading;
+            let read = pin!(half.read_buf(read));
+            match ready!(read.poll(cx)) {
+                Ok(1..) => {}
+                _ => return Poll::Ready(Err(self.give_up(lock(&self.traffic)))),
+            }
+        }
+    }
+
+    /// Reads no more as `who`, and wakes another call to do so.
+    fn let_go(&self, who: &Arc<Waiter>) {
+        let mut traffic = lock(&self.traffic);
+        if traffic.is_read_by(who) {
+            traffic.reader = None;
+        }
+        // A call that was woken to read, and is given up instead, passes that on as well.
+        if traffic.reader.is_none() {
+            let next = traffic.waiting.iter();
+            let mut next = next.filter(|waiter| !waiter.is_given_up.load(Ordering::Relaxed));
+            if let Some(next) = next.next() {
+                next.waker.wake();
+            }
+        }
+    }
+
     /// Ends all calls on a connection that broke.
     fn give_up(&self, mut traffic: MutexGuard<'_, Traffic>) -> Fault {
         traffic.is_broken = true;
@@ -259,6 +331,34 @@ impl Shared {
         let what = format!("the connection to {} broke", self.address);
         Fault::new(FaultKind::Away, what)
     }
+
+    fn silent(&self) -> Fault {
+        self.health.is_broken.store(true, Ordering::Relaxed);
+        let what = format!("{} did not answer for {:?}", self.address, self.timeout);
+        Fault::new(FaultKind::Silent, what)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.watched.woken.notify_one();
+    }
+}
+
+impl Watched {
+    fn wake(&self) {
+        if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::Relaxed) {
+            self.woken.notify_one();
+        }
+    }
+}
+
+impl Traffic {
+    fn is_read_by(&self, who: &Arc<Waiter>) -> bool {
+        self.reader
+            .as_ref()
+            .is_some_and(|reader| Arc::ptr_eq(reader, who))
+    }
 }
 
 /// A call that was sent. One call at a time reads, for itself and for those in line with it: whoever finds
@@ -266,39 +366,13 @@ impl Shared {
 struct Calling<'a> {
     shared: &'a Shared,
     waiter: Arc<Waiter>,
-    begun: Instant,
     is_done: bool,
 }
 
 impl Calling<'_> {
     /// The replies, waited for no longer than the connection's timeout.
     async fn answered(&mut self) -> Result<Bytes, Fault> {
-        let (shared, until) = (self.shared, self.begun + self.shared.timeout);
-        let mut impatient = pin!(sleep_until(until.min(Instant::now() + PATIENCE)));
-        poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(answered) = self.poll(cx) {
-                    return Poll::Ready(answered);
-                }
-                ready!(impatient.as_mut().poll(cx));
-                let now = Instant::now();
-                if now >= until {
-                    shared.health.is_broken.store(true, Ordering::Relaxed);
-                    let what =
-                        format!("{} did not answer for {:?}", shared.address, shared.timeout);
-                    return Poll::Ready(Err(Fault::new(FaultKind::Silent, what)));
-                }
-                let mut traffic = lock(&shared.traffic);
-                let mut again = traffic.heard + PATIENCE;
-                if again <= now {
-                    traffic.reader = Some(Arc::clone(&self.waiter));
-                    again = now + PATIENCE;
-                }
-                drop(traffic);
-                impatient.as_mut().reset(until.min(again));
-            }
-        })
-        .await
+        poll_fn(|cx| self.poll(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Fault>> {
@@ -307,6 +381,9 @@ impl Calling<'_> {
         if let Some(replies) = self.waiter.take() {
             self.is_done = true;
             return Poll::Ready(Ok(replies));
+        }
+        if self.waiter.is_late.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(self.shared.silent()));
         }
         {
             let mut traffic = lock(&self.shared.traffic);
@@ -320,38 +397,9 @@ impl Calling<'_> {
                 return Poll::Pending;
             }
         }
-        let mut reading = lock(&self.shared.reading);
-        // Another may have taken over meanwhile, and only one can be woken by what comes.
-        if !self.reads(&lock(&self.shared.traffic)) {
-            return Poll::Pending;
-        }
-        // It may have been given replies before it began to read.
-        loop {
-            let handed_out = reading.hand_out(self.shared);
-            if handed_out.is_err() || self.shared.poll_send(cx).is_err() {
-                return Poll::Ready(Err(self.shared.give_up(lock(&self.shared.traffic))));
-            }
-            if let Some(replies) = self.waiter.take() {
-                self.is_done = true;
-                return Poll::Ready(Ok(replies));
-            }
-            let is_much = reading.read.len() > READ_BYTES;
-            reading.read.reserve(match is_much {
-                true => MUCH_READ_BYTES,
-                false => LEAST_READ_BYTES,
-            });
-            let Reading { half, read, .. } = &mut *reading;
-            let read = pin!(half.read_buf(read));
-            match ready!(read.poll(cx)) {
-                Ok(1..) => {}
-                _ => return Poll::Ready(Err(self.shared.give_up(lock(&self.shared.traffic)))),
-            }
-        }
-    }
-
-    fn reads(&self, traffic: &Traffic) -> bool {
-        let reader = traffic.reader.as_ref();
-        reader.is_some_and(|reader| Arc::ptr_eq(reader, &self.waiter))
+        self.shared.poll_read(&self.waiter, cx, || {
+            self.waiter.take().inspect(|_| self.is_done = true)
+        })
     }
 }
 
@@ -360,18 +408,7 @@ impl Drop for Calling<'_> {
         if !self.is_done {
             self.waiter.is_given_up.store(true, Ordering::Relaxed);
         }
-        let mut traffic = lock(&self.shared.traffic);
-        if self.reads(&traffic) {
-            traffic.reader = None;
-        }
-        // A call that was woken to read, and is given up instead, passes that on as well.
-        if traffic.reader.is_none() {
-            let next = traffic.waiting.iter();
-            let mut next = next.filter(|waiter| !waiter.is_given_up.load(Ordering::Relaxed));
-            if let Some(next) = next.next() {
-                next.waker.wake();
-            }
-        }
+        self.shared.let_go(&self.waiter);
     }
 }
 
@@ -400,6 +437,7 @@ impl Reading {
             let first = {
                 let mut traffic = lock(&shared.traffic);
                 traffic.heard = Instant::now();
+                traffic.n_answered += 1;
                 traffic.waiting.pop_front()
             };
             if let Some(first) = first {
@@ -450,6 +488,8 @@ async fn connect(address: &Address, dialling: &Dialling) -> Result<TcpStream, Fa
     }
     Ok(stream)
 }
+
+mod watch;
 
 #[cfg(test)]
 mod tests;
