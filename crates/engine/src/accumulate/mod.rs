@@ -21,5 +21,5 @@ mod sliding;
 mod tree;
 
 pub(crate) use self::aggregation::window_aggregations;
-pub(crate) use self::sliding::{WindowCells, WindowPlan};
+pub(crate) use self::sliding::{WindowCells, WindowPlan, bytes_per_slot};
 pub(crate) use self::tree::WindowTree;

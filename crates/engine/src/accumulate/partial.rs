@@ -113,6 +113,31 @@ fn each(found: &[Counted], nulls: Option<&NullBuffer>, mut add: impl FnMut(usize
     }
 }
 
+/// Whether two functions of one column are finished from the same partials.
+pub(super) fn have_same_partials(one: AggregateFunction, other: AggregateFunction) -> bool {
+    let is_sum = |function| matches!(function, AggregateFunction::Sum | AggregateFunction::Mean);
+    one == other || (is_sum(one) && is_sum(other))
+}
+
+/// Bytes of a node for a function's values of some type, by estimate where they are of any length.
+pub(super) fn cell_bytes(function: AggregateFunction, output: &ValueType) -> u64 {
+    use AggregateFunction as F;
+    let is_narrow = ordinal::is_narrow(output);
+    let n_bytes = match function {
+        F::Count => size_of::<u64>(),
+        F::Sum if output.is_float() => size_of::<(u64, Double)>(),
+        F::Sum | F::Mean if is_narrow => size_of::<(u64, i128)>(),
+        F::Sum | F::Mean => size_of::<(u64, i256)>(),
+        F::Stddev => size_of::<Moments>(),
+        F::Min | F::Max if output.to_arrow().primitive_width().is_none() => 48,
+        F::Min | F::Max if is_narrow => size_of::<Option<i64>>(),
+        F::Min | F::Max => size_of::<Option<i128>>(),
+        // Some values.
+        _ => 4 * size_of::<Occurrences<i128>>(),
+    };
+    n_bytes as u64
+}
+
 /// What one aggregation computes over which type.
 #[derive(Clone, Debug)]
 pub(super) struct Aggregate {
@@ -140,9 +165,7 @@ impl Aggregate {
 
     /// Whether another aggregate of the same column is finished from the same partials.
     pub(super) fn has_partials_of(&self, other: &Self) -> bool {
-        use AggregateFunction as F;
-        let is_sum = |function: F| matches!(function, F::Sum | F::Mean);
-        self.function == other.function || (is_sum(self.function) && is_sum(other.function))
+        have_same_partials(self.function, other.function)
     }
 
     pub(super) fn partials(&self, n_nodes: usize) -> Result<Partials> {

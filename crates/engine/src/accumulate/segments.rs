@@ -43,6 +43,9 @@ pub(super) struct Segments {
 const N_TIMES: usize = 1 << 10;
 
 impl Segments {
+    /// Bytes of a cell: its cut, its place, and where it was when its window was made.
+    pub(super) const CELL_BYTES: u64 = 24;
+
     pub(super) fn new(index: &SpineIndex, windows_us: Vec<i64>) -> Self {
         let mut cuts = Vec::with_capacity(index.n_slots() * (1 + windows_us.len()));
         for key in 0..index.n_keys() as u32 {

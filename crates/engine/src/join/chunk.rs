@@ -6,6 +6,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
+use provender_core::model::AggregateFunction;
 use provender_core::provider::{OfflineStore, Resources, WantedKeys};
 use provender_core::request::{ColumnRange, FeatureColumn, KeyColumn, TimedSource, ViewJoin};
 use provender_core::{BatchStream, Context, Error, Result, ValueType, codes};
@@ -13,6 +14,7 @@ use provender_core::{BatchStream, Context, Error, Result, ValueType, codes};
 use super::answer_schema;
 use super::feed::AnswerColumns;
 use super::few::FewValues;
+use crate::accumulate::bytes_per_slot;
 use crate::cast::cast_value;
 use crate::error;
 use crate::source::{Feed, column, columns_of};
@@ -23,8 +25,10 @@ use crate::values::{NOWHERE, Picked, Place, Values};
 const INDEX_BYTES: u64 = 76;
 /// Bytes that a slot takes of what is held of a source's rows, per thread, and where its values lie.
 const SLOT_BYTES: u64 = 48;
-/// Bytes that a cell of windows takes, per aggregation and thread; each slot has about two.
-const CELL_BYTES: u64 = 64;
+/// Bytes that a node of a window's tree takes, per aggregation and thread; each slot has about two.
+const NODE_BYTES: u64 = 64;
+/// Bytes that a window's value takes on its way to the answer.
+const WINDOW_BYTES: u64 = 32;
 /// What a value of unknown width is taken to need.
 const LONG_BYTES: u64 = 24;
 
@@ -76,10 +80,24 @@ impl Group {
             .sum();
         let aggregations = self.views.iter().map(|view| view.aggregations.len() as u64);
         let n_aggregations: u64 = aggregations.sum();
+        let aggregations = self.views.iter().flat_map(|view| &view.aggregations);
+        let lasts = aggregations.filter(|a| a.function == AggregateFunction::Last);
+        let lasts: u64 = lasts
+            .map(|last| SLOT_BYTES * threads + 2 * value_bytes(&last.value_type))
+            .sum();
+        let windows = match self.as_known {
+            true => 2 * NODE_BYTES * threads * n_aggregations,
+            false => {
+                let (shared, each) = bytes_per_slot(&self.views);
+                shared + threads * each
+            }
+        };
         let per_row = INDEX_BYTES
             + LONG_BYTES * self.keys.len() as u64
             + SLOT_BYTES * threads * sources.len() as u64
-            + 2 * CELL_BYTES * threads * n_aggregations
+            + lasts
+            + windows
+            + WINDOW_BYTES * n_aggregations
             + values;
         // Slots, and the cells of windows, of which there may be one more than aggregations for each
         // slot, are numbered in 32 bits.
