@@ -27,12 +27,12 @@ pub(super) enum Handle {
     Object(Arc<dyn ObjectStore>, ObjectPath),
 }
 
-/// Parts of a file in memory.
-#[derive(Debug)]
+/// Parts of a file in memory. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(super) struct Parts {
     size: u64,
     /// Ascending by their first byte, and apart from each other.
-    parts: Vec<(u64, Bytes)>,
+    parts: Arc<[(u64, Bytes)]>,
 }
 
 impl Origin {

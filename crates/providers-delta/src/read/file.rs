@@ -12,9 +12,11 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::page_index::offset_index::PageLocation;
 use provender_core::Result;
 
-use super::bytes::{Handle, Origin};
+use super::bytes::{Handle, Origin, Parts};
+use super::pick::Chunk;
 use super::{Hints, prune, unreadable};
 use crate::convert::convert;
 
@@ -224,19 +226,48 @@ impl DataFile {
             .iter()
             .filter_map(|field| self.schema().index_of(field.name()).ok())
             .collect();
-        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
+        let of_roots = |roots: &[usize]| {
+            ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied())
+        };
         let selection = wanted.selection(group.n_rows);
-        let (ranges, is_sparse) = self.byte_ranges(group, &mask, selection.as_ref());
+        let (ranges, is_sparse) = self.byte_ranges(group, &of_roots(&roots), selection.as_ref());
         let failed = |error| unreadable(&self.name, error);
         let parts = self
             .handle
             .read(self.size, ranges)
             .await
             .map_err(|error| unreadable(&self.name, error))?;
+        let mut batches = GroupBatches {
+            name: self.name.clone(),
+            reader: None,
+            schema: schema.clone(),
+            picked: Picked::default(),
+        };
+        let mut unpicked = roots;
+        if let Wanted::Rows(rows) = wanted
+            && selection.is_some()
+        {
+            batches.picked.left = 0..rows.len();
+            let shared = Arc::new(parts.clone());
+            let mut left = Vec::new();
+            for root in unpicked {
+                match self.pick(group, root, &shared, rows).map_err(failed)? {
+                    Some(values) => {
+                        let name = self.schema().field(root).name().clone();
+                        batches.picked.columns.push((name, values));
+                    }
+                    None => left.push(root),
+                }
+            }
+            unpicked = left;
+            if unpicked.is_empty() {
+                return Ok(batches);
+            }
+        }
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(parts, self.metadata.clone())
                 .with_row_groups(vec![group.number])
-                .with_projection(mask)
+                .with_projection(of_roots(&unpicked))
                 .with_batch_size(batch_rows);
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
@@ -245,11 +276,42 @@ impl DataFile {
                 builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
             }
         }
-        Ok(GroupBatches {
-            name: self.name.clone(),
-            reader: builder.build().map_err(failed)?,
-            schema: schema.clone(),
-        })
+        batches.reader = Some(builder.build().map_err(failed)?);
+        Ok(batches)
+    }
+
+    /// Some rows' values of a column, if they can be picked out.
+    fn pick(
+        &self,
+        group: &Group,
+        root: usize,
+        parts: &Arc<Parts>,
+        rows: &[usize],
+    ) -> parquet::errors::Result<Option<ArrayRef>> {
+        let metadata = self.metadata.metadata();
+        let columns = self.metadata.parquet_schema();
+        let mut leaves =
+            (0..columns.num_columns()).filter(|leaf| columns.get_column_root_idx(*leaf) == root);
+        let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
+            return Ok(None);
+        };
+        let chunk = Chunk {
+            column: metadata.row_group(group.number).column(leaf),
+            pages: self.pages(group, leaf),
+            n_rows: group.n_rows,
+            data_type: self.schema().field(root).data_type(),
+        };
+        match chunk.is_plain() {
+            true => chunk.pick(parts, rows),
+            false => Ok(None),
+        }
+    }
+
+    /// Where the pages of a row group's column lie, if the file says it.
+    fn pages(&self, group: &Group, leaf: usize) -> Option<&[PageLocation]> {
+        let index = self.metadata.metadata().offset_index()?;
+        let pages = index.get(group.number)?.get(leaf)?.page_locations();
+        (!pages.is_empty()).then_some(pages)
     }
 
     /// The bytes that selected rows of a row group's columns lie in, and whether that leaves some of
@@ -270,12 +332,7 @@ impl DataFile {
             }
             let (start, length) = row_group.column(leaf).byte_range();
             let whole = start..start + length;
-            let pages = metadata
-                .offset_index()
-                .and_then(|index| index.get(group.number)?.get(leaf))
-                .map(|index| index.page_locations())
-                .filter(|pages| !pages.is_empty());
-            match (pages, selection) {
+            match (self.pages(group, leaf), selection) {
                 (Some(pages), Some(selection)) => {
                     let needed = selection.scan_ranges(pages);
                     is_sparse |= needed.len() < pages.len();
@@ -324,39 +381,79 @@ impl Wanted<'_> {
 /// The batches of a row group: columns in the asked order and types, null where the file lacks one.
 pub(super) struct GroupBatches {
     name: String,
-    reader: ParquetRecordBatchReader,
+    /// Of the columns that were not picked; none if all were.
+    reader: Option<ParquetRecordBatchReader>,
     schema: SchemaRef,
+    picked: Picked,
+}
+
+/// Columns of the wanted rows, by the file's names, and which rows were not answered yet.
+#[derive(Default)]
+struct Picked {
+    columns: Vec<(String, ArrayRef)>,
+    left: Range<usize>,
+}
+
+impl Picked {
+    fn take(&mut self, n_rows: usize) -> Range<usize> {
+        let start = self.left.start;
+        self.left.start = self.left.end.min(start + n_rows);
+        start..self.left.start
+    }
+
+    fn column(&self, name: &str, rows: &Range<usize>) -> Option<ArrayRef> {
+        let found = self.columns.iter().find(|(own, _)| own == name);
+        found.map(|(_, values)| values.slice(rows.start, rows.len()))
+    }
 }
 
 impl GroupBatches {
+    #[cfg(test)]
+    pub(super) fn n_picked(&self) -> usize {
+        self.picked.columns.len()
+    }
+
     /// The next batch, under `schema` if that has a column more than was asked for: there go the
     /// numbers of its rows.
     pub(super) fn next(&mut self, numbers: Option<&mut Numbers>) -> Option<Result<RecordBatch>> {
-        let batch = self.reader.next()?;
-        Some(self.answered(batch, numbers))
+        let read = match &mut self.reader {
+            Some(reader) => Some(reader.next()?),
+            None if self.picked.left.is_empty() => return None,
+            None => None,
+        };
+        Some(self.answered(read, numbers))
     }
 
     fn answered(
-        &self,
-        batch: Result<RecordBatch, arrow_schema::ArrowError>,
+        &mut self,
+        read: Option<Result<RecordBatch, arrow_schema::ArrowError>>,
         numbers: Option<&mut Numbers>,
     ) -> Result<RecordBatch> {
-        let batch = batch.map_err(|error| unreadable(&self.name, error))?;
+        let read = read.transpose();
+        let read = read.map_err(|error| unreadable(&self.name, error))?;
+        let n_rows = match &read {
+            Some(read) => read.num_rows(),
+            None => self.picked.left.len(),
+        };
+        let rows = self.picked.take(n_rows);
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len() + 1);
         for field in self.schema.fields() {
-            columns.push(match batch.column_by_name(field.name()) {
-                Some(column) => convert(field.name(), column, field.data_type())?,
-                None => new_null_array(field.data_type(), batch.num_rows()),
+            let name = field.name();
+            let read = read.as_ref().and_then(|read| read.column_by_name(name));
+            let column = read.cloned().or_else(|| self.picked.column(name, &rows));
+            columns.push(match column {
+                Some(column) => convert(name, &column, field.data_type())?,
+                None => new_null_array(field.data_type(), n_rows),
             });
         }
         let schema = match numbers {
             None => self.schema.clone(),
             Some(numbers) => {
-                columns.push(Arc::new(numbers.take(batch.num_rows())));
+                columns.push(Arc::new(numbers.take(n_rows)));
                 numbers.schema.clone()
             }
         };
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
         RecordBatch::try_new_with_options(schema, columns, &options)
             .map_err(|error| unreadable(&self.name, error))
     }

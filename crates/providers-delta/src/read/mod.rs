@@ -9,8 +9,10 @@
 mod bytes;
 mod file;
 mod keys;
+mod pick;
 mod prune;
 mod rows;
+mod runs;
 #[cfg(test)]
 mod tests;
 
