@@ -1,6 +1,6 @@
 """A Databricks workspace for tests: the statement API over Sail (Spark SQL without a JVM) or open Spark (engines.py),
-Unity Catalog's tables and temporary credentials, OAuth tokens, and S3 (moto) behind both; made to fail like the service
-when a test asks for that.
+Unity Catalog's tables and temporary credentials (or the open server's, unity.py), OAuth tokens, and S3 (moto) behind
+both; made to fail like the service when a test asks for that.
 
 Run: server.py [--parent]     prints {"url", "s3"} on one line; with --parent it ends when stdin does.
 
@@ -55,6 +55,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 import engines
+import unity
 from storage import BUCKET, OWN_KEY, S3, remove_files, storage_keys
 
 SETTINGS = {"chunk_rows": 10_000, "pending": 0, "slow": None, "cancel": None, "link_ttl": 900, "token_ttl": 3600,
@@ -96,6 +97,8 @@ lock = threading.RLock()
 
 # --- the engine -------------------------------------------------------------------------------
 
+unity.start(BUCKET)
+storage_keys[unity.KEY] = float("inf")
 engine, session = engines.start(S3, OWN_KEY)
 from pyspark.sql.types import VariantType  # noqa: E402
 
@@ -197,7 +200,8 @@ def create_table(match, body):
         engines.run(session, f"CREATE DATABASE IF NOT EXISTS {schema}")
         engines.run(session, f"CREATE TABLE {quoted} {columns} USING delta {properties or ''} "
                     f"{partitions or ''} LOCATION '{location}' {query or ''}")
-        tables[key] = {"table_id": uuid.uuid4().hex, "table_type": "EXTERNAL" if is_external else "MANAGED",
+        table_id = unity.add(parts(quoted), location) if is_external else unity.remove(key)
+        tables[key] = {"table_id": table_id or uuid.uuid4().hex, "table_type": "EXTERNAL" if is_external else "MANAGED",
                        "data_source_format": "DELTA", "storage_location": location}
     return "SELECT 0 AS n"
 
@@ -235,6 +239,7 @@ def translated(body):
         key, quoted = whole_name(match.group(1), body)
         with lock:
             tables.pop(key, None)
+            unity.remove(key)
         return f"DROP TABLE IF EXISTS {quoted}", {}
     if match := re.search(rf"DESCRIBE HISTORY {NAME}", sql):
         known = tables.get(whole_name(match.group(1), body)[0])
@@ -251,6 +256,7 @@ def translated(body):
 CLASSES = (("not found", "TABLE_OR_VIEW_NOT_FOUND"), ("cannot resolve", "UNRESOLVED_COLUMN.WITH_SUGGESTION"),
            ("divide by zero", "DIVIDE_BY_ZERO"), ("expected something else", "PARSE_SYNTAX_ERROR"),
            ("missing commit file", "DELTA_VERSION_NOT_FOUND"),
+           ("cannot time travel delta table to version", "DELTA_VERSION_NOT_FOUND"),
            ("conflict", "DELTA_CONCURRENT_APPEND"), ("concurrent", "DELTA_CONCURRENT_APPEND"))
 
 
@@ -482,6 +488,9 @@ class Handler(BaseHTTPRequestHandler):
     def keys(self, login, body):
         login.count("keys")
         known = next((t for t in tables.values() if t["table_id"] == body.get("table_id")), None)
+        if unity.IS_ON and not login.settings["deny_keys"] and login.settings["key_ttl"] == SETTINGS["key_ttl"]:
+            if known is None or body.get("table_id") in unity.known.values():
+                return self.answer(*unity.ask("POST", "/temporary-table-credentials", body))
         if known is None:
             return self.refuse(404, "TABLE_DOES_NOT_EXIST", "no such table")
         is_write = body.get("operation") == "READ_WRITE"
@@ -522,17 +531,38 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/2.1/unity-catalog/tables":
             start = f"{query['catalog_name']}.{query['schema_name']}.".lower()
             names = [key.removeprefix(start) for key in sorted(tables) if key.startswith(start)]
+            if unity.IS_ON:
+                return self.names(start, names, query)
             return self.answer(200, {"tables": [{"name": name} for name in names]})
         if path.startswith("/api/2.1/unity-catalog/tables/"):
             login.count("tables")
             key = urllib.parse.unquote(path.rsplit("/", 1)[1]).lower()
-            if key not in tables:
+            if unity.IS_ON and (key in unity.known or key not in tables):
+                status, found = unity.ask("GET", f"/tables/{urllib.parse.quote(key)}")
+                if status != 200:
+                    return self.answer(status, found)
+            elif key not in tables:
                 return self.refuse(404, "TABLE_DOES_NOT_EXIST", f"Table '{key}' does not exist.")
-            found = {"name": key.rsplit(".", 1)[1], "full_name": key, "columns": [], **tables[key]}
+            else:
+                found = {"name": key.rsplit(".", 1)[1], "full_name": key, "columns": [], **tables[key]}
             if login.settings["row_filter"]:
                 found["row_filter"] = {"function_name": "f"}
             return self.answer(200, found)
         return self.refuse(404, "ENDPOINT_NOT_FOUND", path)
+
+    def names(self, start, own, query):
+        """A page of the open server's tables; the first one begins with those that it does not know."""
+        asked = {**query, "catalog_name": query["catalog_name"].lower(), "schema_name": query["schema_name"].lower()}
+        # Pages so short that tests see several.
+        status, page = unity.ask("GET", f"/tables?{urllib.parse.urlencode({'max_results': 2, **asked})}")
+        if status == 404:
+            # A schema of which it knows no table.
+            page = {"tables": []}
+        elif status != 200:
+            return self.answer(status, page)
+        if "page_token" not in query:
+            page["tables"] = [{"name": name} for name in own if start + name not in unity.known] + page["tables"]
+        return self.answer(200, page)
 
     def linked(self, path):
         """Storage behind a link, which refuses whoever brings a token as well."""
@@ -571,6 +601,7 @@ if "--parent" in sys.argv:
     sys.stdin.read()
     # Asked to end, it would wait for its client, which is this process.
     engines.stop(engine)
+    unity.stop()
     os._exit(0)
 try:
     server.serve_forever()

@@ -1,5 +1,6 @@
 //! How rows travel into a warehouse: as one JSON text that a parameter holds, whose cells the
-//! statement turns into the columns' types. No value is ever part of a statement's text.
+//! statement turns into the columns' types. A list, map or struct is a JSON text of texts in turn. No value
+//! is ever part of a statement's text.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -38,18 +39,17 @@ impl RowShape {
     /// As [`Self::new`].
     pub(crate) fn lacking(table: &str, schema: &Schema, lacking: Vec<bool>) -> Result<Self> {
         let mut columns = Vec::new();
-        for (field, is_lacking) in schema.fields().iter().zip(&lacking) {
+        for field in schema.fields() {
             let data_type = field.data_type();
-            let has_text = !data_type.is_nested() || *is_lacking;
-            if !has_text || sql_type(data_type).is_none() {
+            if sql_type(data_type).is_none() {
                 return Err(Error::new(
                     &codes::OFFLINE_REQUEST,
                     format!(
-                        "column {:?} for table {table:?} is {data_type}, which cannot be written by a warehouse",
+                        "column {:?} for table {table:?} is {data_type}, which cannot be written",
                         field.name(),
                     ),
                 )
-                .help("lists, structs and maps are written directly to external tables: set location, and an execution other than warehouse")
+                .help("write another type, or take the column apart")
                 .context("table", table));
             }
             columns.push((field.name().clone(), data_type.clone()));
@@ -87,7 +87,7 @@ impl RowShape {
             .map(|(at, (name, data_type))| {
                 let value = match self.lacking[at] {
                     true => format!("CAST(NULL AS {})", sql_type(data_type).unwrap_or_default()),
-                    false => expression(data_type, at),
+                    false => expression(data_type, &format!("f.r[{at}]"), 0)?,
                 };
                 Ok(format!("{value} AS {}", Dialect::Spark.quote(name)?))
             });
@@ -112,16 +112,48 @@ impl RowShape {
     }
 }
 
-/// The expression that makes the column's value of the text at a place of the row.
-fn expression(data_type: &DataType, at: usize) -> String {
-    let text = format!("f.r[{at}]");
-    match data_type {
-        DataType::Utf8 => text,
+/// The expression that makes a value of a type of its text, inside of so many lists and maps.
+fn expression(data_type: &DataType, text: &str, depth: usize) -> Result<String> {
+    let each = |texts: String, item: &DataType| {
+        let name = format!("x{depth}");
+        let value = expression(item, &name, depth + 1)?;
+        Ok::<_, Error>(format!("TRANSFORM({texts}, {name} -> {value})"))
+    };
+    Ok(match data_type {
+        DataType::Utf8 => text.to_owned(),
         DataType::Binary => format!("UNHEX({text})"),
         DataType::Date32 => format!("DATE_ADD(DATE'1970-01-01', CAST({text} AS INT))"),
         DataType::Timestamp(_, Some(_)) => format!("TIMESTAMP_MICROS(CAST({text} AS BIGINT))"),
+        DataType::List(item) => each(
+            format!("FROM_JSON({text}, 'ARRAY<STRING>')"),
+            item.data_type(),
+        )?,
+        DataType::Map(entries, _) => {
+            let sides = match entries.data_type() {
+                DataType::Struct(sides) => sides.iter().enumerate(),
+                _ => return Err(Error::new(&codes::INTERNAL, "a map holds no pairs")),
+            };
+            let sides = sides.map(|(at, side)| {
+                let texts = format!("FROM_JSON({text}, 'ARRAY<ARRAY<STRING>>')[{at}]");
+                each(texts, side.data_type())
+            });
+            let sides = sides.collect::<Result<Vec<_>>>()?;
+            format!("MAP_FROM_ARRAYS({})", sides.join(", "))
+        }
+        DataType::Struct(fields) => {
+            let parts = fields.iter().enumerate().map(|(at, field)| {
+                let text = format!("FROM_JSON({text}, 'ARRAY<STRING>')[{at}]");
+                let value = expression(field.data_type(), &text, depth)?;
+                Ok(format!("{}, {value}", Dialect::Spark.string(field.name())?))
+            });
+            let parts = parts.collect::<Result<Vec<_>>>()?;
+            format!(
+                "IF({text} IS NULL, NULL, NAMED_STRUCT({}))",
+                parts.join(", ")
+            )
+        }
         other => format!("CAST({text} AS {})", sql_type(other).unwrap_or_default()),
-    }
+    })
 }
 
 /// A value as text; `None` is null.
@@ -159,7 +191,26 @@ fn cell(array: &ArrayRef, row: usize) -> Option<String> {
                 None => format_instant(us).replace('T', " ").replace('Z', ""),
             }
         }
+        DataType::List(_) => json(&texts(&array.as_list::<i32>().value(row))),
+        DataType::Map(..) => {
+            let entries = array.as_map().value(row);
+            json(&[texts(entries.column(0)), texts(entries.column(1))])
+        }
+        DataType::Struct(_) => {
+            let fields = array.as_struct().columns().iter();
+            json(&fields.map(|field| cell(field, row)).collect::<Vec<_>>())
+        }
         // A shape has no other types.
         _ => return None,
     })
+}
+
+/// The texts of all values of an array.
+fn texts(array: &ArrayRef) -> Vec<Option<String>> {
+    (0..array.len()).map(|row| cell(array, row)).collect()
+}
+
+/// Texts inside of a text: a warehouse reads them as `ARRAY<STRING>`.
+fn json(texts: &impl serde::Serialize) -> String {
+    serde_json::to_string(texts).unwrap_or_default()
 }

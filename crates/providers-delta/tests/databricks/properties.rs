@@ -313,7 +313,7 @@ fn held_tables(
         for (at, field) in table.schema.fields().iter().enumerate() {
             let is_used = uses.iter().any(|it| reads(it, field.name()));
             let is_decoy = ["C0", "TS"].contains(&field.name().as_str());
-            match held(field, mode) {
+            match held(field) {
                 Some(held)
                     if uses
                         .iter()
@@ -392,8 +392,8 @@ fn can_ask(it: &Use<'_>, field: &Field, held: &DataType, answers_ties: bool) -> 
         })
 }
 
-/// The type that a column is held as; `None` where there is none, or the way in cannot carry it.
-fn held(field: &Field, mode: Mode) -> Option<DataType> {
+/// The type that a column is held as; `None` where there is none.
+fn held(field: &Field) -> Option<DataType> {
     Some(match field.data_type() {
         DataType::Boolean
         | DataType::Int8
@@ -418,10 +418,10 @@ fn held(field: &Field, mode: Mode) -> Option<DataType> {
             DataType::Decimal128(*precision, *scale)
         }
         DataType::Dictionary(_, value) => {
-            return held(&Field::new("", value.as_ref().clone(), true), mode);
+            return held(&Field::new("", value.as_ref().clone(), true));
         }
-        DataType::List(item) | DataType::LargeList(item) if mode == Mode::Direct => {
-            let item = held(item, mode)?;
+        DataType::List(item) | DataType::LargeList(item) => {
+            let item = held(item)?;
             DataType::List(Arc::new(Field::new("element", item, true)))
         }
         _ => return None,
