@@ -215,8 +215,8 @@ pub(crate) async fn open_rows(
     let version = scan.source.version.as_ref();
     match (place.kind, place.at.local()) {
         (Kind::Delta, _) => {
-            let table = store.tables.open(&place, version).await?;
-            read::delta_table(cx, name, &table, scan, keys).await
+            let (table, snapshot) = store.tables.snapshot(&place, version).await?;
+            read::delta_table(cx, name, &table, &snapshot, scan, keys).await
         }
         (Kind::Parquet, Some(path)) if version.is_none() && path.is_file() => {
             read::parquet_file(cx, name, path, scan, keys).await

@@ -247,6 +247,30 @@ impl Tables {
         Ok(())
     }
 
+    /// A state of a Delta table whose files are not known yet, and the table that can list them.
+    pub(crate) async fn snapshot(
+        &self,
+        place: &Place,
+        version: Option<&SourceVersion>,
+    ) -> Result<(DeltaTable, Snapshot)> {
+        let name = &place.name;
+        let table = self.unloaded(place)?;
+        let (number, what) = match version {
+            None => (None, "cannot be opened".to_owned()),
+            Some(version) => {
+                let number = version_number(&table, name, version).await?;
+                (
+                    Some(number),
+                    format!("cannot be opened at version {number}"),
+                )
+            }
+        };
+        let snapshot = Snapshot::try_new(table.log_store().as_ref(), number)
+            .await
+            .on_table(name, &what)?;
+        Ok((table, snapshot))
+    }
+
     /// Something that queries can scan.
     pub(crate) async fn provider(
         &self,
@@ -271,20 +295,7 @@ impl Tables {
         // What is not loaded here is read while a scan is planned, and for its columns alone: a table
         // of very many files is not held in memory twice.
         let name = &place.name;
-        let table = self.unloaded(place)?;
-        let (number, what) = match version {
-            None => (None, "cannot be opened".to_owned()),
-            Some(version) => {
-                let number = version_number(&table, name, version).await?;
-                (
-                    Some(number),
-                    format!("cannot be opened at version {number}"),
-                )
-            }
-        };
-        let snapshot = Snapshot::try_new(table.log_store().as_ref(), number)
-            .await
-            .on_table(name, &what)?;
+        let (table, snapshot) = self.snapshot(place, version).await?;
         if widening::is_widened(name, &snapshot)? {
             let table = self.open(place, version).await?;
             return widening::provider(name, &place.at.folder_url()?, &table);

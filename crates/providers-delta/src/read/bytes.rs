@@ -24,6 +24,8 @@ pub(super) enum Origin {
 #[derive(Clone, Debug)]
 pub(super) enum Handle {
     Local(Arc<File>, PathBuf),
+    /// Whatever file has the name, for files that do not change.
+    Named(PathBuf),
     Object(Arc<dyn ObjectStore>, ObjectPath),
 }
 
@@ -45,6 +47,14 @@ impl Origin {
 }
 
 impl Handle {
+    /// The same without holding a file open.
+    pub(super) fn by_name(self) -> Self {
+        match self {
+            Self::Local(_, path) => Self::Named(path),
+            other => other,
+        }
+    }
+
     /// Reads ranges, which ascend and do not overlap.
     pub(super) async fn read(&self, size: u64, ranges: Vec<Range<u64>>) -> io::Result<Parts> {
         let bytes = match self {
@@ -58,6 +68,11 @@ impl Handle {
                     .map(|range| read_at(file, range))
                     .collect::<io::Result<Vec<Bytes>>>()?,
             },
+            Self::Named(path) => {
+                let mut file = File::open(path)?;
+                let read = ranges.iter().map(|range| read_own(&mut file, range));
+                read.collect::<io::Result<Vec<Bytes>>>()?
+            }
             Self::Object(store, path) => store.get_ranges(path, &ranges).await?,
         };
         let parts = ranges.into_iter().map(|range| range.start).zip(bytes);

@@ -37,7 +37,10 @@ pub(super) struct DataFile {
     pub(super) name: String,
     handle: Handle,
     size: u64,
-    metadata: ArrowReaderMetadata,
+    is_delta: bool,
+    schema: SchemaRef,
+    /// The footer, unless it is read again when rows are.
+    held: Option<ArrowReaderMetadata>,
     /// The row groups that are read.
     pub(super) groups: Vec<Group>,
     /// Rows of the whole file.
@@ -72,13 +75,7 @@ impl Listed {
     pub(super) async fn open(self, is_delta: bool, hints: &Hints) -> Result<Option<DataFile>> {
         let Self { name, origin, size } = self;
         let handle = origin.open().map_err(|error| unreadable(&name, error))?;
-        // Delta tables say themselves what their columns are.
-        let options = ArrowReaderOptions::new()
-            .with_skip_arrow_metadata(is_delta)
-            .with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = footer(&handle, size, &name).await?;
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)
-            .map_err(|error| unreadable(&name, error))?;
+        let metadata = read_footer(&handle, size, &name, is_delta).await?;
         let is_known = metadata
             .parquet_schema()
             .columns()
@@ -105,13 +102,32 @@ impl Listed {
             name,
             handle,
             size,
-            metadata,
+            is_delta,
+            schema: metadata.schema().clone(),
+            held: None,
             groups,
             n_rows: first_row,
         };
-        file.filter_by_keys(hints).await?;
+        file.filter_by_keys(&metadata, hints).await?;
+        file.held = Some(metadata);
         Ok(Some(file))
     }
+}
+
+/// A file's footer, and what follows from it for reading.
+async fn read_footer(
+    handle: &Handle,
+    size: u64,
+    name: &str,
+    is_delta: bool,
+) -> Result<ArrowReaderMetadata> {
+    // Delta tables say themselves what their columns are.
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(is_delta)
+        .with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = footer(handle, size, name).await?;
+    ArrowReaderMetadata::try_new(Arc::new(metadata), options)
+        .map_err(|error| unreadable(name, error))
 }
 
 /// Reads the footer from the end of a file, and more of it if it is long.
@@ -146,22 +162,48 @@ async fn footer(
 impl DataFile {
     /// The file's own columns.
     pub(super) fn schema(&self) -> &SchemaRef {
-        self.metadata.schema()
+        &self.schema
+    }
+
+    /// Has the columns of another file in common, if they are the same.
+    pub(super) fn share_schema(&mut self, other: &Self) {
+        if self.schema == other.schema {
+            self.schema = other.schema.clone();
+        }
+    }
+
+    /// Bytes of the footer, as long as it is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.held.as_ref();
+        held.map_or(0, |metadata| metadata.metadata().memory_size())
+    }
+
+    /// Holds neither the footer nor the file any longer.
+    pub(super) fn let_go(&mut self) {
+        self.held = None;
+        self.handle = self.handle.clone().by_name();
+    }
+
+    async fn metadata(&self) -> Result<ArrowReaderMetadata> {
+        match &self.held {
+            Some(metadata) => Ok(metadata.clone()),
+            None => read_footer(&self.handle, self.size, &self.name, self.is_delta).await,
+        }
     }
 
     /// Leaves row groups out whose Bloom filters know none of the keys.
-    async fn filter_by_keys(&mut self, hints: &Hints) -> Result<()> {
+    async fn filter_by_keys(
+        &mut self,
+        metadata: &ArrowReaderMetadata,
+        hints: &Hints,
+    ) -> Result<()> {
         for keys in hints.keys.iter().filter(|keys| keys.are_few()) {
-            let Some(leaf) = keys.leaf(&self.metadata) else {
+            let Some(leaf) = keys.leaf(metadata) else {
                 continue;
             };
             let mut kept = Vec::with_capacity(self.groups.len());
             for group in std::mem::take(&mut self.groups) {
-                let column = self
-                    .metadata
-                    .metadata()
-                    .row_group(group.number)
-                    .column(leaf);
+                let column = metadata.metadata().row_group(group.number).column(leaf);
                 let place = column
                     .bloom_filter_offset()
                     .zip(column.bloom_filter_length());
@@ -178,7 +220,7 @@ impl DataFile {
                         let parts = parts.map_err(|error| unreadable(&self.name, error))?;
                         let filter = ParquetRecordBatchReaderBuilder::new_with_metadata(
                             parts,
-                            self.metadata.clone(),
+                            metadata.clone(),
                         )
                         .get_row_group_column_bloom_filter(group.number, leaf)
                         .map_err(failed)?;
@@ -226,11 +268,13 @@ impl DataFile {
             .iter()
             .filter_map(|field| self.schema().index_of(field.name()).ok())
             .collect();
+        let metadata = self.metadata().await?;
         let of_roots = |roots: &[usize]| {
-            ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied())
+            ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied())
         };
         let selection = wanted.selection(group.n_rows);
-        let (ranges, is_sparse) = self.byte_ranges(group, &of_roots(&roots), selection.as_ref());
+        let (ranges, is_sparse) =
+            byte_ranges(&metadata, group, &of_roots(&roots), selection.as_ref());
         let failed = |error| unreadable(&self.name, error);
         let parts = self
             .handle
@@ -251,7 +295,7 @@ impl DataFile {
             let shared = Arc::new(parts.clone());
             let mut left = Vec::new();
             for root in unpicked {
-                match self.pick(group, root, &shared, rows).map_err(failed)? {
+                match pick(&metadata, group, root, &shared, rows).map_err(failed)? {
                     Some(values) => {
                         let name = self.schema().field(root).name().clone();
                         batches.picked.columns.push((name, values));
@@ -265,7 +309,7 @@ impl DataFile {
             }
         }
         let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(parts, self.metadata.clone())
+            ParquetRecordBatchReaderBuilder::new_with_metadata(parts, metadata.clone())
                 .with_row_groups(vec![group.number])
                 .with_projection(of_roots(&unpicked))
                 .with_batch_size(batch_rows);
@@ -279,86 +323,88 @@ impl DataFile {
         batches.reader = Some(builder.build().map_err(failed)?);
         Ok(batches)
     }
+}
 
-    /// Some rows' values of a column, if they can be picked out.
-    fn pick(
-        &self,
-        group: &Group,
-        root: usize,
-        parts: &Arc<Parts>,
-        rows: &[usize],
-    ) -> parquet::errors::Result<Option<ArrayRef>> {
-        let metadata = self.metadata.metadata();
-        let columns = self.metadata.parquet_schema();
-        let mut leaves =
-            (0..columns.num_columns()).filter(|leaf| columns.get_column_root_idx(*leaf) == root);
-        let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
-            return Ok(None);
-        };
-        let chunk = Chunk {
-            column: metadata.row_group(group.number).column(leaf),
-            pages: self.pages(group, leaf),
-            n_rows: group.n_rows,
-            data_type: self.schema().field(root).data_type(),
-        };
-        match chunk.is_plain() {
-            true => chunk.pick(parts, rows),
-            false => Ok(None),
+/// Some rows' values of a column, if they can be picked out.
+fn pick(
+    metadata: &ArrowReaderMetadata,
+    group: &Group,
+    root: usize,
+    parts: &Arc<Parts>,
+    rows: &[usize],
+) -> parquet::errors::Result<Option<ArrayRef>> {
+    let columns = metadata.parquet_schema();
+    let mut leaves =
+        (0..columns.num_columns()).filter(|leaf| columns.get_column_root_idx(*leaf) == root);
+    let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
+        return Ok(None);
+    };
+    let chunk = Chunk {
+        column: metadata.metadata().row_group(group.number).column(leaf),
+        pages: pages(metadata, group, leaf),
+        n_rows: group.n_rows,
+        data_type: metadata.schema().field(root).data_type(),
+    };
+    match chunk.is_plain() {
+        true => chunk.pick(parts, rows),
+        false => Ok(None),
+    }
+}
+
+/// Where the pages of a row group's column lie, if the file says it.
+fn pages<'a>(
+    metadata: &'a ArrowReaderMetadata,
+    group: &Group,
+    leaf: usize,
+) -> Option<&'a [PageLocation]> {
+    let index = metadata.metadata().offset_index()?;
+    let pages = index.get(group.number)?.get(leaf)?.page_locations();
+    (!pages.is_empty()).then_some(pages)
+}
+
+/// The bytes that selected rows of a row group's columns lie in, and whether that leaves some of
+/// these columns' pages out.
+fn byte_ranges(
+    metadata: &ArrowReaderMetadata,
+    group: &Group,
+    mask: &ProjectionMask,
+    selection: Option<&RowSelection>,
+) -> (Vec<Range<u64>>, bool) {
+    let row_group = metadata.metadata().row_group(group.number);
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let mut is_sparse = false;
+    for leaf in 0..row_group.num_columns() {
+        if !mask.leaf_included(leaf) {
+            continue;
         }
-    }
-
-    /// Where the pages of a row group's column lie, if the file says it.
-    fn pages(&self, group: &Group, leaf: usize) -> Option<&[PageLocation]> {
-        let index = self.metadata.metadata().offset_index()?;
-        let pages = index.get(group.number)?.get(leaf)?.page_locations();
-        (!pages.is_empty()).then_some(pages)
-    }
-
-    /// The bytes that selected rows of a row group's columns lie in, and whether that leaves some of
-    /// these columns' pages out.
-    fn byte_ranges(
-        &self,
-        group: &Group,
-        mask: &ProjectionMask,
-        selection: Option<&RowSelection>,
-    ) -> (Vec<Range<u64>>, bool) {
-        let metadata = self.metadata.metadata();
-        let row_group = metadata.row_group(group.number);
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        let mut is_sparse = false;
-        for leaf in 0..row_group.num_columns() {
-            if !mask.leaf_included(leaf) {
-                continue;
-            }
-            let (start, length) = row_group.column(leaf).byte_range();
-            let whole = start..start + length;
-            match (self.pages(group, leaf), selection) {
-                (Some(pages), Some(selection)) => {
-                    let needed = selection.scan_ranges(pages);
-                    is_sparse |= needed.len() < pages.len();
-                    // The dictionary lies in front of the first page.
-                    let first = u64::try_from(pages[0].offset).unwrap_or(start);
-                    if first > start {
-                        ranges.push(start..first);
-                    }
-                    ranges.extend(needed);
+        let (start, length) = row_group.column(leaf).byte_range();
+        let whole = start..start + length;
+        match (pages(metadata, group, leaf), selection) {
+            (Some(pages), Some(selection)) => {
+                let needed = selection.scan_ranges(pages);
+                is_sparse |= needed.len() < pages.len();
+                // The dictionary lies in front of the first page.
+                let first = u64::try_from(pages[0].offset).unwrap_or(start);
+                if first > start {
+                    ranges.push(start..first);
                 }
-                _ => ranges.push(whole),
+                ranges.extend(needed);
             }
+            _ => ranges.push(whole),
         }
-        ranges.sort_unstable_by_key(|range| range.start);
-        ranges.dedup();
-        let mut apart: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match apart.last_mut() {
-                Some(last) if range.start <= last.end && is_sparse => {
-                    last.end = last.end.max(range.end);
-                }
-                _ => apart.push(range),
-            }
-        }
-        (apart, is_sparse)
     }
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup();
+    let mut apart: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match apart.last_mut() {
+            Some(last) if range.start <= last.end && is_sparse => {
+                last.end = last.end.max(range.end);
+            }
+            _ => apart.push(range),
+        }
+    }
+    (apart, is_sparse)
 }
 
 impl Wanted<'_> {

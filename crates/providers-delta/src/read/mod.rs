@@ -19,11 +19,10 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use deltalake::DeltaTable;
-use futures::{StreamExt, TryStreamExt};
+use deltalake::kernel::Snapshot;
+use futures::StreamExt;
 use provender_core::model::SourceVersion;
 use provender_core::provider::{RowAccess, WantedKeys};
 use provender_core::request::{ColumnRange, Scan};
@@ -39,37 +38,43 @@ use crate::schema::answered;
 
 /// How many files' footers are read at a time.
 const FOOTERS_AT_ONCE: usize = 16;
+/// Bytes of footers that are held, and files that are held open, few enough for what most systems allow a
+/// process. Beyond that they are read and opened again when their rows are read.
+const HELD_BYTES: usize = 64 << 20;
+const HELD_FILES: usize = 256;
 
-/// A Delta table at its loaded state; `None` if its files alone do not say what its rows are.
+/// A Delta table at some state; `None` if its files alone do not say what its rows are.
 pub(crate) async fn delta_table(
     cx: &Context,
     name: &str,
     table: &DeltaTable,
+    snapshot: &Snapshot,
     scan: &Scan,
     keys: &[WantedKeys],
 ) -> Result<Option<Arc<dyn RowAccess>>> {
-    let state = table.snapshot().on_table(name, "cannot be read")?;
-    let settings = state.metadata().configuration();
+    let settings = snapshot.metadata().configuration();
     let is_mapped = settings
         .get("delta.columnMapping.mode")
         .is_some_and(|mode| mode != "none");
-    if is_mapped || !state.metadata().partition_columns().is_empty() {
+    if is_mapped || !snapshot.metadata().partition_columns().is_empty() {
         return Ok(None);
     }
     let hints = Hints::new(&scan.ranges, keys);
-    let statistics = state.add_actions_table(true).ok();
+    let schema = answered(&snapshot.arrow_schema());
     let root = table.table_url().to_file_path().ok();
-    let store = table.log_store().object_store(None);
+    let log_store = table.log_store();
+    let store = log_store.object_store(None);
     let mut files = Vec::new();
-    for (number, view) in state.log_data().iter().enumerate() {
+    // One after the other, so that what a table's log says of all its files is never held at once.
+    let mut views = snapshot.file_views(log_store.as_ref(), None);
+    while let Some(view) = views.next().await {
+        cx.check()?;
+        let view = view.on_table(name, "cannot be read")?;
         let path = view.path();
         if view.deletion_vector_descriptor().is_some() || path.contains("://") {
             return Ok(None);
         }
-        let known = statistics
-            .as_ref()
-            .filter(|table| is_row_of(table, number, &path));
-        if known.is_some_and(|table| prune::is_outside(table, number, &hints)) {
+        if !hints.are_none() && prune::is_outside(view.stats().as_deref(), &schema, &hints) {
             continue;
         }
         let local = root.as_ref().map(|root| root.join(path.as_ref()));
@@ -85,7 +90,6 @@ pub(crate) async fn delta_table(
     }
     // Rows are numbered by file, so the files' order must be the same on every run.
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    let schema = answered(&state.snapshot().arrow_schema());
     open(cx, name, files, Some(schema), scan, hints).await
 }
 
@@ -114,13 +118,6 @@ pub(crate) fn is_plain(scan: &Scan) -> bool {
     scan.source.filter.is_none() && !matches!(scan.source.version, Some(SourceVersion::Token(_)))
 }
 
-/// Whether row `number` of a table of files is about the file of this path.
-fn is_row_of(table: &RecordBatch, number: usize, path: &str) -> bool {
-    let paths = table.column_by_name("path");
-    let paths = paths.and_then(|paths| paths.as_string_opt::<i32>());
-    paths.is_some_and(|paths| number < paths.len() && paths.value(number) == path)
-}
-
 /// Reads the footers, and what they leave of the hints. Without a `schema` it is that of the files.
 async fn open(
     cx: &Context,
@@ -136,14 +133,24 @@ async fn open(
         .into_iter()
         .map(|file| file.open(is_delta, &hints))
         .collect();
-    let opened: Vec<Option<DataFile>> = futures::stream::iter(opening)
-        .buffered(FOOTERS_AT_ONCE)
-        .try_collect()
-        .await
-        .map_err(|error: Error| error.context("table", name.to_owned()))?;
-    let Some(opened) = opened.into_iter().collect::<Option<Vec<DataFile>>>() else {
-        return Ok(None);
-    };
+    let mut opening = futures::stream::iter(opening).buffered(FOOTERS_AT_ONCE);
+    let mut opened: Vec<DataFile> = Vec::new();
+    let mut n_held = 0;
+    while let Some(file) = opening.next().await {
+        let file = file.map_err(|error| error.context("table", name.to_owned()))?;
+        let Some(mut file) = file else {
+            return Ok(None);
+        };
+        if let Some(last) = opened.last() {
+            file.share_schema(last);
+        }
+        n_held += file.held_bytes();
+        // A Delta table's files do not change, so that they can be opened again by their names.
+        if is_delta && (n_held > HELD_BYTES || opened.len() >= HELD_FILES) {
+            file.let_go();
+        }
+        opened.push(file);
+    }
     let whole = match (schema, opened.first()) {
         (Some(schema), _) => schema,
         (None, Some(first)) => answered(first.schema()),
@@ -204,5 +211,9 @@ impl Hints {
             ranges: ranges.to_vec(),
             keys: keys.iter().filter_map(KeySet::new).collect(),
         }
+    }
+
+    fn are_none(&self) -> bool {
+        self.ranges.is_empty() && self.keys.is_empty()
     }
 }

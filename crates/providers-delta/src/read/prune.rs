@@ -3,36 +3,71 @@
 
 use std::ops::Range;
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use provender_core::request::ColumnRange;
 use provender_core::time::{is_time_type, to_instants};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::Hints;
 
 /// Times in a table's log may have been cut to milliseconds.
 const CUT_US: i64 = 999;
 
-/// Whether all rows of a file lie outside of a range or have none of the keys, by the log's
-/// statistics: row `number` of a table with the columns `min.NAME` and `max.NAME`.
-pub(super) fn is_outside(files: &RecordBatch, number: usize, hints: &Hints) -> bool {
+/// The least and greatest values of a file's columns, as a Delta table's log says them.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Statistics {
+    min_values: Map<String, Value>,
+    max_values: Map<String, Value>,
+}
+
+/// Whether all rows of a file lie outside of a range or have none of the keys, by the statistics that the
+/// log of a table with this schema has of it.
+pub(super) fn is_outside(statistics: Option<&str>, schema: &Schema, hints: &Hints) -> bool {
+    let statistics: Option<Statistics> =
+        statistics.and_then(|text| serde_json::from_str(text).ok());
+    let Some(Statistics {
+        min_values,
+        max_values,
+    }) = statistics
+    else {
+        return false;
+    };
+    let bounds = |name: &str| {
+        let field = schema.field_with_name(name).ok()?;
+        Some((bound(&min_values, field), bound(&max_values, field)))
+    };
     let has_other_keys = hints.keys.iter().any(|keys| {
-        let bound = |which: &str| files.column_by_name(&format!("{which}.{}", keys.column()));
-        keys.misses(bound("min"), bound("max"), number)
+        let (min, max) = bounds(keys.column()).unwrap_or_default();
+        keys.misses(min.as_ref(), max.as_ref(), 0)
     });
     has_other_keys
         || hints.ranges.iter().any(|range| {
-            let bound = |which: &str| {
-                let column = files.column_by_name(&format!("{which}.{}", range.column))?;
-                instant(&column.slice(number, 1), 0)
-            };
-            misses(
-                range,
-                bound("min"),
-                bound("max").map(|max| max.saturating_add(CUT_US)),
-            )
+            let (min, max) = bounds(&range.column).unwrap_or_default();
+            let instant = |value: Option<ArrayRef>| instant(&value?, 0);
+            let max = instant(max).map(|max| max.saturating_add(CUT_US));
+            misses(range, instant(min), max)
         })
+}
+
+/// A value of the log's JSON as one of the column's type; `None` if it is none.
+fn bound(values: &Map<String, Value>, field: &Field) -> Option<ArrayRef> {
+    let text = match values.get(field.name())? {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    // Of other types JSON may have lost digits.
+    let is_exact = field.data_type().is_integer() || field.data_type().is_temporal();
+    if !is_exact && !matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View) {
+        return None;
+    }
+    let texts = StringArray::from(vec![text]);
+    arrow_cast::cast(&texts, field.data_type()).ok()
 }
 
 /// Whether values between two bounds, as far as these are known, all lie outside of a range.

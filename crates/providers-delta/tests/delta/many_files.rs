@@ -7,12 +7,14 @@ use std::process::Command;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use provender_core::request::{ColumnRange, OfflineRequest, SourceRef};
+use provender_core::request::{ColumnRange, OfflineRequest, Scan, SourceRef};
 
 use crate::support::*;
 
 const N_FILES: usize = 10_000;
 const N_FEATURES: usize = 20;
+/// Half of them are asked of a scan, as views do.
+const N_ASKED: usize = 10;
 const LIMIT_KIB: u64 = 300 * 1024;
 const FOLDER: &str = "PROVENDER_TEST_MANY_FILES";
 
@@ -69,9 +71,12 @@ async fn planning_process() {
     let store = open(Path::new(&folder)).await;
     let before = peak_kib();
     let mut scan = all(SourceRef::table("many"));
-    let features = (0..N_FEATURES).map(|n| format!("feature_{n}"));
-    let keys = ["id", "time_hour"].map(str::to_owned);
-    scan.columns = Some(keys.into_iter().chain(features).collect());
+    let columns = |n_features: usize| {
+        let features = (0..n_features).map(|n| format!("feature_{n}"));
+        let keys = ["id", "time_hour"].map(str::to_owned);
+        Some(keys.into_iter().chain(features).collect())
+    };
+    scan.columns = columns(N_ASKED);
     scan.ranges = vec![ColumnRange {
         column: "time_hour".to_owned(),
         min_us: Some(0),
@@ -81,8 +86,12 @@ async fn planning_process() {
     let planned = peak_kib();
     assert!(!streams.is_empty());
     drop(streams);
-    // As a join reads it.
-    let rows = store.open_rows(&cx(), scan.clone()).await.unwrap();
+    // As a join reads it, and all of it.
+    let whole = Scan {
+        columns: columns(N_FEATURES),
+        ..scan.clone()
+    };
+    let rows = store.open_rows(&cx(), whole).await.unwrap();
     let opened = peak_kib();
     assert!(rows.is_some());
     drop(rows);
