@@ -27,7 +27,7 @@ use provender_core::request::{KeyColumn, PointInTimeJoin, SpineRows, ViewJoin};
 use provender_core::time::to_instants;
 use provender_core::{BatchStream, Context, Error, ErrorKind, Result, codes};
 
-use crate::source::column;
+use crate::source::{Feed, column};
 use crate::spill::{SpillBuffer, Spilled};
 use crate::spine::{row_numbers, spine_schema};
 use crate::{error, zip};
@@ -164,8 +164,7 @@ async fn split_spine(
 
 /// The features of one group of views, row by row of the spine.
 fn answer_group(group: Group, spine: Spilled) -> BatchStream {
-    let per_chunk = group.rows_per_chunk();
-    let n_chunks = spine.n_rows().div_ceil(per_chunk);
+    let n_chunks = spine.n_rows().div_ceil(group.rows_per_chunk(false));
     if n_chunks > MAX_READS && !group.keys.is_empty() {
         return partition::answer(group, spine);
     }
@@ -174,7 +173,8 @@ fn answer_group(group: Group, spine: Spilled) -> BatchStream {
         schema,
         try_stream! {
             let feeds = group.feeds(spine.stream(), true).await?;
-            let mut chunks = chunks(spine.stream(), per_chunk);
+            let is_numbered = feeds.iter().all(|feed| matches!(feed.feed, Feed::Numbered(..)));
+            let mut chunks = chunks(spine.stream(), group.rows_per_chunk(is_numbered));
             while let Some(rows) = chunks.next().await {
                 let mut answers = chunk_answers(&group, &feeds, rows?);
                 while let Some(answer) = answers.next().await {

@@ -16,6 +16,7 @@ use provender_core::names::find_column;
 use provender_core::provider::{RowAccess, WantedKeys};
 use provender_core::request::{ColumnRange, Scan, SourceRef};
 use provender_core::{BatchStream, Context, Error, Result, codes};
+use provender_dialects::refuse_equal_names;
 use provender_engine::sql::{self, TableSource};
 
 use crate::convert::rearrange;
@@ -77,32 +78,10 @@ pub(crate) async fn frame(
             sql::plan_query(cx, &store.session, &as_of, query).await?
         }
     };
-    refuse_equal_names(&df, source)?;
+    refuse_equal_names(df.schema().as_arrow(), source)?;
     match &source.filter {
         Some(condition) => sql::filter(df, condition),
         None => Ok(df),
-    }
-}
-
-fn refuse_equal_names(df: &DataFrame, source: &SourceRef) -> Result<()> {
-    let mut names: Vec<&str> = df
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| f.name().as_str())
-        .collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        None => Ok(()),
-        Some(pair) => Err(Error::new(
-            &codes::BAD_QUERY,
-            format!(
-                "{} answers two columns named {:?}",
-                source.describe(),
-                pair[0]
-            ),
-        )
-        .help("rename one with AS")),
     }
 }
 

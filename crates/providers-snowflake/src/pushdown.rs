@@ -43,8 +43,8 @@ async fn join_rows(
     join: PointInTimeJoin,
     rows: SpineRows,
 ) -> Result<BatchStream> {
-    let sources = store.sources(cx, views_sources(&join)).await?;
-    if is_for_the_engine(dialects::supports(Dialect::Snowflake, &join, &sources))? {
+    let sources = store.sources(cx, dialects::sources_of(&join)).await?;
+    if dialects::is_for_the_engine(dialects::supports(Dialect::Snowflake, &join, &sources))? {
         let scans = Arc::new(store.clone());
         let resources = store.resources.clone().within(cx);
         return provender_engine::point_in_time_join(cx, &resources, scans, join, rows).await;
@@ -84,7 +84,7 @@ async fn join_sql(
     join: PointInTimeJoin,
     sql: SqlSpine,
 ) -> Result<BatchStream> {
-    let sources = store.sources(cx, views_sources(&join)).await?;
+    let sources = store.sources(cx, dialects::sources_of(&join)).await?;
     dialects::supports(Dialect::Snowflake, &join, &sources).map_err(|error| {
         error.help("give the spine as rows: Provender then computes the join itself")
     })?;
@@ -249,20 +249,20 @@ pub(crate) async fn explain(
         OfflineRequest::Scan(scan) => Ok(scan_answer(store, cx, scan).await?.sql),
         OfflineRequest::Latest(latest) => {
             let sources = store.sources(cx, [&latest.source.source]).await?;
-            by_engine(
+            dialects::explained(
                 dialects::latest(Dialect::Snowflake, latest, &sources).map(|answer| answer.sql),
             )
         }
         OfflineRequest::Windows(windows) => {
             let sources = store.sources(cx, [&windows.source.source]).await?;
-            by_engine(
+            dialects::explained(
                 dialects::windows(Dialect::Snowflake, windows, &sources).map(|answer| answer.sql),
             )
         }
         OfflineRequest::PointInTimeJoin(join, spine) => {
-            let sources = store.sources(cx, views_sources(join)).await?;
+            let sources = store.sources(cx, dialects::sources_of(join)).await?;
             if let Err(error) = dialects::supports(Dialect::Snowflake, join, &sources) {
-                return by_engine(Err(error));
+                return dialects::explained(Err(error));
             }
             let plan = match spine {
                 Some(sql) => sql_plan(store, cx, join, sql, &sources).await?,
@@ -297,32 +297,6 @@ pub(crate) async fn explain(
             "explaining this request",
         )),
     }
-}
-
-fn by_engine(statement: Result<String>) -> Result<String> {
-    match statement {
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(format!(
-            "-- computed by Provender over scans: {}",
-            error.message()
-        )),
-        statement => statement,
-    }
-}
-
-/// Whether the engine has to do it, because the dialect would not be exact.
-fn is_for_the_engine(supported: Result<()>) -> Result<bool> {
-    match supported {
-        Ok(()) => Ok(false),
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
-            tracing::debug!(reason = error.message(), "a join is computed over scans");
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn views_sources(join: &PointInTimeJoin) -> impl Iterator<Item = &SourceRef> {
-    join.views.iter().map(|view| &view.source.source)
 }
 
 /// How messages call an output: by its view and feature.

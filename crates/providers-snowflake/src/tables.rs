@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use arrow_schema::Schema;
 use provender_core::model::{Relation, SourceVersion};
 use provender_core::names::did_you_mean;
 use provender_core::request::SourceRef;
 use provender_core::{Context, Error, ErrorKind, Result, codes};
-use provender_dialects::{Dialect, SourceTable, Sources, TableName, source_sql};
+use provender_dialects::{
+    Dialect, SourceTable, Sources, TableName, refuse_equal_names, source_sql,
+};
 
 use crate::client::SnowflakeClient;
 use crate::error::{is_missing, on_query};
@@ -397,26 +398,5 @@ pub(crate) fn on_source(error: Error, source: &SourceRef) -> Error {
             .source(error),
             _ => error.context("table", name.clone()),
         },
-    }
-}
-
-fn refuse_equal_names(schema: &Schema, source: &SourceRef) -> Result<()> {
-    let mut names: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        None => Ok(()),
-        Some(pair) => Err(Error::new(
-            &codes::BAD_QUERY,
-            format!(
-                "{} answers two columns named {:?}",
-                source.describe(),
-                pair[0]
-            ),
-        )
-        .help("rename one with AS")),
     }
 }

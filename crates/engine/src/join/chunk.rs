@@ -64,8 +64,9 @@ pub(crate) struct ChunkAnswer {
 }
 
 impl Group {
-    /// How many spine rows fit the memory limit, by estimate.
-    pub(crate) fn rows_per_chunk(&self) -> u64 {
+    /// How many spine rows fit the memory limit, by estimate. Values that are copied out of batches lie there
+    /// twice while they are compacted; those that are fetched by number do not.
+    pub(crate) fn rows_per_chunk(&self, is_numbered: bool) -> u64 {
         let threads = self.resources.n_threads.max(1) as u64;
         // Views of one source share what is held of its rows, but for their features.
         let mut sources: Vec<&TimedSource> = Vec::new();
@@ -75,8 +76,9 @@ impl Group {
             }
         }
         let features = self.views.iter().flat_map(|view| &view.features);
+        let n_copies = if is_numbered { 1 } else { 2 };
         let values: u64 = features
-            .map(|feature| 2 * value_bytes(&feature.value_type))
+            .map(|feature| n_copies * value_bytes(&feature.value_type))
             .sum();
         let aggregations = self.views.iter().map(|view| view.aggregations.len() as u64);
         let n_aggregations: u64 = aggregations.sum();

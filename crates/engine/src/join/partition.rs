@@ -34,7 +34,7 @@ pub(super) fn answer(group: Group, spine: Spilled) -> BatchStream {
     BatchStream::new(
         schema.clone(),
         try_stream! {
-            let per_chunk = group.rows_per_chunk();
+            let per_chunk = group.rows_per_chunk(false);
             let n = spine.n_rows().div_ceil(per_chunk).clamp(2, MAX_PARTITIONS) as usize;
             let feeds = group.feeds(spine.stream(), false).await?;
             let spine_keys: Vec<KeyColumn> = group

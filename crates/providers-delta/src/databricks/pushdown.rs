@@ -59,11 +59,14 @@ async fn join_rows(
         ))
         .await
     };
-    if route(store, cx, sources_of(&join)).await?.is_direct {
+    if route(store, cx, dialects::sources_of(&join))
+        .await?
+        .is_direct
+    {
         return by_engine(Execution::Direct, join, rows).await;
     }
-    let sources = find_all(store, cx, sources_of(&join)).await?;
-    if is_for_the_engine(dialects::supports(SPARK, &join, &sources))? {
+    let sources = find_all(store, cx, dialects::sources_of(&join)).await?;
+    if dialects::is_for_the_engine(dialects::supports(SPARK, &join, &sources))? {
         return by_engine(Execution::Warehouse, join, rows).await;
     }
     let layout = SpineLayout::new(&join.views, &rows.timestamp, &rows.row_number)?;
@@ -90,7 +93,7 @@ async fn join_sql(
     join: PointInTimeJoin,
     sql: SqlSpine,
 ) -> Result<BatchStream> {
-    let sources = find_all(store, cx, sources_of(&join)).await?;
+    let sources = find_all(store, cx, dialects::sources_of(&join)).await?;
     dialects::supports(SPARK, &join, &sources).map_err(|error| {
         error.help("give the spine as rows: Provender then computes the join itself")
     })?;
@@ -289,9 +292,10 @@ pub(crate) async fn explain(
         OfflineRequest::Scan(scan) => (vec![scan.source.clone()], false),
         OfflineRequest::Latest(latest) => (vec![latest.source.source.clone()], false),
         OfflineRequest::Windows(windows) => (vec![windows.source.source.clone()], false),
-        OfflineRequest::PointInTimeJoin(join, spine) => {
-            (sources_of(join).cloned().collect(), spine.is_some())
-        }
+        OfflineRequest::PointInTimeJoin(join, spine) => (
+            dialects::sources_of(join).cloned().collect(),
+            spine.is_some(),
+        ),
         _ => {
             return Err(provender_core::provider::unsupported(
                 &provender_core::provider::Provider::info(store),
@@ -338,14 +342,14 @@ async fn statements(
     match request {
         OfflineRequest::Scan(scan) => Ok(dialects::scan(SPARK, scan, &sources)?.sql),
         OfflineRequest::Latest(latest) => {
-            by_engine(dialects::latest(SPARK, latest, &sources).map(|answer| answer.sql))
+            dialects::explained(dialects::latest(SPARK, latest, &sources).map(|answer| answer.sql))
         }
-        OfflineRequest::Windows(windows) => {
-            by_engine(dialects::windows(SPARK, windows, &sources).map(|answer| answer.sql))
-        }
+        OfflineRequest::Windows(windows) => dialects::explained(
+            dialects::windows(SPARK, windows, &sources).map(|answer| answer.sql),
+        ),
         OfflineRequest::PointInTimeJoin(join, spine) => {
             if let Err(error) = dialects::supports(SPARK, join, &sources) {
-                return by_engine(Err(error));
+                return dialects::explained(Err(error));
             }
             let table = TableName::new([scratch::PREFIX]);
             let plan = match spine {
@@ -367,30 +371,4 @@ async fn statements(
         }
         _ => Ok(String::new()),
     }
-}
-
-fn by_engine(statement: Result<String>) -> Result<String> {
-    match statement {
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(format!(
-            "-- computed by Provender over scans: {}",
-            error.message()
-        )),
-        statement => statement,
-    }
-}
-
-/// Whether the engine has to do it, because the dialect would not be exact.
-fn is_for_the_engine(supported: Result<()>) -> Result<bool> {
-    match supported {
-        Ok(()) => Ok(false),
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
-            tracing::debug!(reason = error.message(), "a join is computed over scans");
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn sources_of(join: &PointInTimeJoin) -> impl Iterator<Item = &SourceRef> {
-    join.views.iter().map(|view| &view.source.source)
 }

@@ -1,12 +1,12 @@
 //! Which table a name means, and which columns a source has in the warehouse.
 
-use std::sync::Arc;
-
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use provender_core::model::Relation;
 use provender_core::request::SourceRef;
 use provender_core::{Context, Error, ErrorKind, Result, codes};
-use provender_dialects::{Dialect, SourceTable, Sources, TableName, source_sql};
+use provender_dialects::{
+    Dialect, SourceTable, Sources, TableName, refuse_equal_names, source_sql,
+};
 
 use super::error::{is_missing, on_query};
 use super::results::Client;
@@ -125,26 +125,5 @@ pub(crate) fn on_source(error: Error, source: &SourceRef) -> Error {
             .source(error),
             _ => error.context("table", name.clone()),
         },
-    }
-}
-
-fn refuse_equal_names(schema: &Arc<Schema>, source: &SourceRef) -> Result<()> {
-    let mut names: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        None => Ok(()),
-        Some(pair) => Err(Error::new(
-            &codes::BAD_QUERY,
-            format!(
-                "{} answers two columns named {:?}",
-                source.describe(),
-                pair[0]
-            ),
-        )
-        .help("rename one with AS")),
     }
 }

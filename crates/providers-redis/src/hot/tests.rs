@@ -122,6 +122,26 @@ async fn a_call_that_reads_and_is_not_polled_holds_up_nobody() {
     assert!(!connection.is_broken());
 }
 
+/// Nobody looks after a connection that is not used, until it is.
+#[tokio::test]
+async fn after_a_while_without_calls_a_call_that_is_not_polled_holds_up_nobody() {
+    let dialling = dialling(Duration::from_secs(60));
+    let connection = HotConnection::open(echo().await, &dialling).await.unwrap();
+    let watched = connection.shared.watched.clone();
+    while !watched.is_asleep.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut first = pin!(said(&connection, b"first"));
+    assert!(futures::poll!(first.as_mut()).is_pending());
+    assert_eq!(said(&connection, b"second").await.unwrap(), b"second"[..]);
+    assert_eq!(first.await.unwrap(), b"first"[..]);
+    drop(connection);
+    // Its end reaches who looks after it, which lets go.
+    while Arc::strong_count(&watched) > 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// As many calls as are sent at once, and others that are gathered behind them.
 #[tokio::test]
 async fn gathered_calls_are_sent_in_one_piece_also_when_those_before_are_given_up() {
