@@ -16,10 +16,12 @@ mod double;
 mod moments;
 mod ordinal;
 mod partial;
+mod room;
 mod segments;
 mod sliding;
 mod tree;
 
 pub(crate) use self::aggregation::window_aggregations;
-pub(crate) use self::sliding::{WindowCells, WindowPlan, bytes_per_slot};
+pub(crate) use self::room::bytes_per_slot;
+pub(crate) use self::sliding::{WindowCells, WindowPlan};
 pub(crate) use self::tree::WindowTree;

@@ -119,25 +119,6 @@ pub(super) fn have_same_partials(one: AggregateFunction, other: AggregateFunctio
     one == other || (is_sum(one) && is_sum(other))
 }
 
-/// Bytes of a node for a function's values of some type, by estimate where they are of any length.
-pub(super) fn cell_bytes(function: AggregateFunction, output: &ValueType) -> u64 {
-    use AggregateFunction as F;
-    let is_narrow = ordinal::is_narrow(output);
-    let n_bytes = match function {
-        F::Count => size_of::<u64>(),
-        F::Sum if output.is_float() => size_of::<(u64, Double)>(),
-        F::Sum | F::Mean if is_narrow => size_of::<(u64, i128)>(),
-        F::Sum | F::Mean => size_of::<(u64, i256)>(),
-        F::Stddev => size_of::<Moments>(),
-        F::Min | F::Max if output.to_arrow().primitive_width().is_none() => 48,
-        F::Min | F::Max if is_narrow => size_of::<Option<i64>>(),
-        F::Min | F::Max => size_of::<Option<i128>>(),
-        // Some values.
-        _ => 4 * size_of::<Occurrences<i128>>(),
-    };
-    n_bytes as u64
-}
-
 /// What one aggregation computes over which type.
 #[derive(Clone, Debug)]
 pub(super) struct Aggregate {

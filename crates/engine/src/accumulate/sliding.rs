@@ -6,11 +6,10 @@
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
 use provender_core::Result;
-use provender_core::model::AggregateFunction;
 use provender_core::request::ViewJoin;
 
 use super::aggregation::{Aggregation, window_aggregations};
-use super::partial::{Partials, cell_bytes, have_same_partials};
+use super::partial::Partials;
 use super::segments::{Counted, Segments};
 use crate::error::defect;
 use crate::source::TimedRows;
@@ -169,45 +168,6 @@ impl WindowPlan {
         }
         Ok(answers)
     }
-}
-
-/// Bytes that a slot takes for the windows of views, by estimate since the types of columns are not known:
-/// of what all workers share, and of what each worker counts.
-pub(crate) fn bytes_per_slot(views: &[ViewJoin]) -> (u64, u64) {
-    // Of each counter: the column, a function, the lengths of its windows, and the bytes of a cell.
-    type Counted<'a> = (Option<&'a str>, AggregateFunction, Vec<i64>, u64);
-    let mut counters: Vec<Counted<'_>> = Vec::new();
-    for (_, request) in window_aggregations(views) {
-        let (column, function) = (request.column.as_deref(), request.function);
-        let bytes = cell_bytes(function, &request.value_type);
-        let known = counters.iter_mut().find(|(of, as_function, ..)| {
-            *of == column && have_same_partials(*as_function, function)
-        });
-        match known {
-            Some((_, _, windows_us, held)) => {
-                *held = bytes.max(*held);
-                if !windows_us.contains(&request.window_us) {
-                    windows_us.push(request.window_us);
-                }
-            }
-            None => counters.push((column, function, vec![request.window_us], bytes)),
-        }
-    }
-    let cells = |windows_us: &Vec<i64>| 1 + windows_us.len() as u64;
-    let each = counters
-        .iter()
-        .map(|(.., windows_us, bytes)| cells(windows_us) * bytes);
-    let each = each.sum();
-    let mut cuts: Vec<&Vec<i64>> = counters
-        .iter()
-        .map(|(_, _, windows_us, _)| windows_us)
-        .collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let shared = cuts
-        .into_iter()
-        .map(|windows_us| cells(windows_us) * Segments::CELL_BYTES);
-    (shared.sum(), each)
 }
 
 impl Counter {
