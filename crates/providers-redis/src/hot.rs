@@ -7,6 +7,7 @@
 //! reads for all, and sends what was gathered while much was on its way. A caller may stop polling a call
 //! without dropping it, as one does whose own client does not take answers; whoever looks after the connection
 //! ([`watch`]) then reads instead, and ends calls that wait too long, so that no call sets a timer of its own.
+//! A call that is alone does not even sleep while it waits, for a moment ([`alone`]).
 //! This module knows replies that are as expected, on plain connections, and nothing else: whatever is
 //! unusual is left to the general client, which knows more and tells it better.
 
@@ -32,6 +33,8 @@ use crate::error::{Fault, FaultKind};
 use crate::lane::Link;
 use crate::resp::{Replies, Request, Scan};
 
+use alone::{CALLS, Luck};
+
 /// What is made ready to be read into: at first, before every read, and where much is on its way.
 const READ_BYTES: usize = 64 << 10;
 const LEAST_READ_BYTES: usize = 16 << 10;
@@ -49,6 +52,8 @@ pub(crate) struct HotConnection {
 
 struct Shared {
     writing: OwnedWriteHalf,
+    /// How it went for calls that looked for their replies without sleeping.
+    luck: Luck,
     /// Held while a call is polled and never longer; before `traffic` where both are.
     reading: Mutex<Reading>,
     traffic: Mutex<Traffic>,
@@ -85,6 +90,8 @@ struct Traffic {
 /// The reading side: what was read and is nobody's yet.
 struct Reading {
     half: OwnedReadHalf,
+    /// The same connection, to look without sleeping whether there is anything.
+    raw: std::net::TcpStream,
     read: BytesMut,
     /// How far the replies to the first request that waits were looked through.
     scan: Option<Scan>,
@@ -132,14 +139,18 @@ impl Link for HotConnection {
                 return Err(Fault::new(FaultKind::Silent, took));
             }
         };
+        let (stream, raw) = twice(stream)
+            .map_err(|error| Fault::new(FaultKind::Away, format!("{address}: {error}")))?;
         let (half, writing) = stream.into_split();
         let reading = Reading {
             half,
+            raw,
             read: BytesMut::with_capacity(READ_BYTES),
             scan: None,
         };
         let shared = Shared {
             writing,
+            luck: Luck::default(),
             reading: Mutex::new(reading),
             traffic: Mutex::new(Traffic {
                 unsent: BytesMut::new(),
@@ -172,8 +183,13 @@ impl HotConnection {
     pub(crate) async fn ask(&self, request: Request) -> Result<Bytes, Fault> {
         let shared = &*self.shared;
         let waiting = Waiting::begin(&shared.health, shared.timeout);
+        let on_its_way = CALLS.begin();
         let (mut call, is_all_sent) = shared.send(&request)?;
         drop(request);
+        if is_all_sent && shared.luck.is_worth_a_try(&on_its_way) {
+            let Reading { raw, read, .. } = &mut *lock(&shared.reading);
+            alone::look(&on_its_way, &shared.luck, raw, read);
+        }
         let answered = async {
             if !is_all_sent {
                 let answered = call.answered();
@@ -279,7 +295,7 @@ impl Shared {
         }
         // It may have been given replies before it began to read.
         loop {
-            let handed_out = reading.hand_out(self);
+            let handed_out = reading.hand_out(self, who);
             if handed_out.is_err() || self.poll_send(cx).is_err() {
                 return Poll::Ready(Err(self.give_up(lock(&self.traffic))));
             }
@@ -413,8 +429,9 @@ impl Drop for Calling<'_> {
 }
 
 impl Reading {
-    /// Gives everybody in line the replies that are there.
-    fn hand_out(&mut self, shared: &Shared) -> Result<(), Fault> {
+    /// Gives everybody in line the replies that are there. `who` reads, and so looks by itself: to be woken,
+    /// it would be polled once more for nothing, and another thread be called to do it.
+    fn hand_out(&mut self, shared: &Shared, who: &Arc<Waiter>) -> Result<(), Fault> {
         loop {
             if self.read.is_empty() {
                 return Ok(());
@@ -442,7 +459,9 @@ impl Reading {
             };
             if let Some(first) = first {
                 *lock(&first.replies) = Some(replies);
-                first.waker.wake();
+                if !Arc::ptr_eq(&first, who) {
+                    first.waker.wake();
+                }
             }
         }
     }
@@ -450,6 +469,12 @@ impl Reading {
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection, and the same one for the system's own calls.
+fn twice(stream: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpStream)> {
+    let raw = stream.into_std()?;
+    Ok((TcpStream::from_std(raw.try_clone()?)?, raw))
 }
 
 /// Connects and logs in.
@@ -489,6 +514,7 @@ async fn connect(address: &Address, dialling: &Dialling) -> Result<TcpStream, Fa
     Ok(stream)
 }
 
+mod alone;
 mod watch;
 
 #[cfg(test)]

@@ -16,10 +16,16 @@ fn dialling(timeout: Duration) -> Dialling {
     }
 }
 
-/// A server that answers each line `ECHO` with its argument, in pieces that end anywhere.
-async fn echo() -> Address {
+async fn listening() -> (TcpListener, Address) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let host = "127.0.0.1".to_owned();
+    (listener, Address { host, port })
+}
+
+/// A server that answers each line `ECHO` with its argument, in pieces that end anywhere.
+async fn echo() -> Address {
+    let (listener, address) = listening().await;
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let (mut read, mut answer) = (BytesMut::new(), Vec::new());
@@ -49,10 +55,7 @@ async fn echo() -> Address {
             }
         }
     });
-    Address {
-        host: "127.0.0.1".to_owned(),
-        port,
-    }
+    address
 }
 
 async fn said(connection: &HotConnection, text: &[u8]) -> Result<Bytes, Fault> {
@@ -147,12 +150,7 @@ async fn after_a_while_without_calls_a_call_that_is_not_polled_holds_up_nobody()
 /// As many calls as are sent at once, and others that are gathered behind them.
 #[tokio::test]
 async fn gathered_calls_are_sent_in_one_piece_also_when_those_before_are_given_up() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let address = Address {
-        host: "127.0.0.1".to_owned(),
-        port,
-    };
+    let (listener, address) = listening().await;
     let dialling = dialling(Duration::from_secs(60));
     let connection = HotConnection::open(address, &dialling).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
@@ -192,12 +190,7 @@ async fn gathered_calls_are_sent_in_one_piece_also_when_those_before_are_given_u
 
 #[tokio::test]
 async fn a_call_that_reads_and_is_given_up_leaves_the_reading_to_another() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let address = Address {
-        host: "127.0.0.1".to_owned(),
-        port,
-    };
+    let (listener, address) = listening().await;
     let dialling = dialling(Duration::from_secs(30));
     let connection = HotConnection::open(address, &dialling).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
@@ -226,12 +219,7 @@ async fn a_call_that_reads_and_is_given_up_leaves_the_reading_to_another() {
 
 #[tokio::test]
 async fn silence_breaks_a_connection_after_its_timeout() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let address = Address {
-        host: "127.0.0.1".to_owned(),
-        port,
-    };
+    let (listener, address) = listening().await;
     let dialling = dialling(Duration::from_millis(50));
     let connection = HotConnection::open(address, &dialling).await.unwrap();
     let _held = listener.accept().await.unwrap();
