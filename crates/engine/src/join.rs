@@ -35,6 +35,9 @@ pub(crate) use partition::split_rows;
 
 /// Rows of an answer's batch.
 const BATCH_ROWS: usize = 8_192;
+/// Batches that are gathered ahead of whoever takes them, and about how many bytes they have.
+const MOST_AHEAD: usize = 12;
+const AHEAD_BYTES: usize = 32 << 20;
 /// How often a feature side may be read for one group before both sides are partitioned instead.
 const MAX_READS: u64 = 4;
 
@@ -195,12 +198,14 @@ fn answer_batches(
 ) -> futures::stream::BoxStream<'static, Result<RecordBatch>> {
     let answer = Arc::new(answer);
     let starts = (0..answer.n_rows()).step_by(BATCH_ROWS);
+    // Whoever takes the rows may be busy with some while the next are gathered.
+    let n_ahead = (AHEAD_BYTES / (answer.row_bytes() * BATCH_ROWS).max(1)).min(MOST_AHEAD);
     futures::stream::iter(starts)
         .map(move |start| {
             let answer = answer.clone();
             Spawned(tokio::spawn(async move { answer.batch(start, BATCH_ROWS) })).ended()
         })
-        .buffered(group.resources.n_threads.max(1))
+        .buffered(n_ahead.max(group.resources.n_threads).max(1))
         .boxed()
 }
 

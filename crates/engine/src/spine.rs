@@ -1,6 +1,7 @@
 //! The spine as the operators see it: distinct keys, and per key the distinct times in order (slots).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
@@ -11,6 +12,7 @@ use provender_core::request::KeyColumn;
 use provender_core::time::instant_type;
 
 use crate::keys::{EncodedKeys, KeyEncoder, KeyTable, NO_KEY};
+use crate::parallel;
 use crate::search::Ascending;
 use crate::source::column;
 
@@ -33,6 +35,49 @@ pub(crate) struct SpineIndex {
     row_slots: Vec<u32>,
 }
 
+/// The rows of some consecutive keys, each with its time.
+struct SpinePart<'a> {
+    /// The first row of each key, and at the end one after the last.
+    starts: &'a [u32],
+    rows: &'a mut [(i64, u32)],
+}
+
+/// The same, sorted.
+struct SortedPart<'a> {
+    /// Each with its slot among those of the part.
+    rows: &'a mut [(i64, u32)],
+    /// The times of the slots.
+    times: Vec<i64>,
+    /// The first slot of each key.
+    starts: Vec<u32>,
+}
+
+impl<'a> SpinePart<'a> {
+    fn sort(self) -> SortedPart<'a> {
+        let mut times = Vec::with_capacity(self.rows.len());
+        let mut starts = Vec::with_capacity(self.starts.len());
+        let before = self.starts[0];
+        for range in self.starts.windows(2) {
+            let of_key = &mut self.rows[(range[0] - before) as usize..(range[1] - before) as usize];
+            of_key.sort_unstable();
+            starts.push(times.len() as u32);
+            let mut last = None;
+            for row in of_key {
+                if last != Some(row.0) {
+                    last = Some(row.0);
+                    times.push(row.0);
+                }
+                row.0 = times.len() as i64 - 1;
+            }
+        }
+        SortedPart {
+            rows: self.rows,
+            times,
+            starts,
+        }
+    }
+}
+
 /// The schema of a spine inside of the engine.
 pub(crate) fn spine_schema(keys: &[KeyColumn]) -> SchemaRef {
     let keys = keys
@@ -46,8 +91,8 @@ pub(crate) fn spine_schema(keys: &[KeyColumn]) -> SchemaRef {
 }
 
 impl SpineIndex {
-    /// Indexes a batch of [`spine_schema`].
-    pub(crate) fn new(keys: &[KeyColumn], rows: &RecordBatch) -> Result<Self> {
+    /// Indexes a batch of [`spine_schema`] on so many threads.
+    pub(crate) fn new(keys: &[KeyColumn], rows: &RecordBatch, n_threads: usize) -> Result<Self> {
         let encoder = KeyEncoder::new(keys)?;
         let names: Vec<&str> = keys.iter().map(|key| key.spine.as_str()).collect();
         let columns: Vec<_> = names
@@ -61,60 +106,68 @@ impl SpineIndex {
 
         let mut table = encoder.table();
         let mut numbers = vec![NO_KEY; n_rows];
-        let mut counts: Vec<u32> = Vec::new();
-        for (row, number) in numbers.iter_mut().enumerate() {
-            if times.is_null(row) {
-                continue;
-            }
-            *number = table.find_or_insert(&encoded, row);
-            if *number == NO_KEY {
-                continue;
-            }
-            if *number as usize == counts.len() {
-                counts.push(0);
-            }
-            counts[*number as usize] += 1;
-        }
+        table.number_all(&encoded, |row| times.is_valid(row), &mut numbers);
 
         // Rows are dealt to their keys, and then only those of one key are sorted.
-        let mut ends = Vec::with_capacity(counts.len());
-        let mut end = 0_u32;
-        for count in counts {
-            ends.push(end);
-            end += count;
+        let mut starts = vec![0_u32; table.len() + 1];
+        for &number in numbers.iter().filter(|number| **number != NO_KEY) {
+            starts[number as usize + 1] += 1;
         }
-        let mut order = vec![(0_i64, 0_u32); end as usize];
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![(0_i64, 0_u32); next[table.len()] as usize];
         for (row, &number) in numbers.iter().enumerate() {
             if number != NO_KEY {
-                let place = &mut ends[number as usize];
+                let place = &mut next[number as usize];
                 order[*place as usize] = (times.value(row), row as u32);
                 *place += 1;
             }
         }
+        drop(next);
 
-        let mut row_slots = numbers;
-        let mut slot_times = Vec::with_capacity(order.len());
-        let mut starts = Vec::with_capacity(ends.len() + 1);
-        let mut first = 0;
-        for end in ends {
-            let of_key = &mut order[first..end as usize];
-            first = end as usize;
-            of_key.sort_unstable();
-            starts.push(slot_times.len() as u32);
-            let mut last = None;
-            for &(time, row) in of_key.iter() {
-                if last != Some(time) {
-                    slot_times.push(time);
-                    last = Some(time);
-                }
-                row_slots[row as usize] = slot_times.len() as u32 - 1;
+        let n_parts = parallel::n_parts(order.len(), n_threads);
+        let mut rest = order.as_mut_slice();
+        let mut parts = Vec::with_capacity(n_parts);
+        for keys in parallel::group_ranges(&starts, n_parts) {
+            let n_rows = (starts[keys.end] - starts[keys.start]) as usize;
+            let (rows, others) = std::mem::take(&mut rest).split_at_mut(n_rows);
+            rest = others;
+            parts.push(SpinePart {
+                starts: &starts[keys.start..=keys.end],
+                rows,
+            });
+        }
+        let sorted = parallel::each(parts, SpinePart::sort);
+        let row_slots: Vec<AtomicU32> = numbers.into_iter().map(|_| NO_SLOT.into()).collect();
+        let (mut slot_times, mut slot_starts) = (Vec::new(), Vec::new());
+        let mut dealt = Vec::with_capacity(n_parts);
+        for SortedPart {
+            rows,
+            times,
+            starts,
+        } in sorted
+        {
+            let first = slot_times.len() as u32;
+            dealt.push((first, rows));
+            slot_starts.extend(starts.into_iter().map(|start| first + start));
+            match slot_times.is_empty() {
+                true => slot_times = times,
+                false => slot_times.extend(times),
             }
         }
-        starts.push(slot_times.len() as u32);
+        slot_starts.push(slot_times.len() as u32);
+        parallel::each(dealt, |(first, rows)| {
+            for &(slot, row) in rows.iter() {
+                row_slots[row as usize].store(first + slot as u32, Ordering::Relaxed);
+            }
+        });
+        let row_slots = row_slots.into_iter().map(AtomicU32::into_inner).collect();
         table.settle();
         Ok(Self {
             keys: table,
-            starts,
+            starts: slot_starts,
             times: Ascending::new(slot_times),
             row_slots,
         })

@@ -8,7 +8,7 @@ use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use provender_core::Result;
 
-use crate::error;
+use crate::{error, parallel};
 
 /// A chunk and a row of it, or [`NOWHERE`].
 pub(crate) type Place = (u32, u32);
@@ -40,6 +40,7 @@ impl Values {
         columns: Vec<String>,
         types: Vec<DataType>,
         batches: Vec<RecordBatch>,
+        n_threads: usize,
     ) -> Result<(Self, Vec<Place>)> {
         let mut values = Self::new(columns, types);
         let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
@@ -52,22 +53,39 @@ impl Values {
             }
             return Ok((values, places));
         }
-        // A column after the other, so that both copies of one alone are held at a time.
+        // A column after the other on each thread, so that both copies of few are held at a time.
         let mut batches: Vec<_> = batches
             .into_iter()
             .map(|batch| batch.columns().to_vec().into_iter())
             .collect();
         let mut arrays = Vec::with_capacity(values.columns.len());
-        for data_type in &values.types {
-            let parts: Vec<ArrayRef> = batches.iter_mut().filter_map(Iterator::next).collect();
-            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-            arrays.push(match parts.as_slice() {
-                [] => new_null_array(data_type, 0),
-                parts => concat(parts).map_err(error::arrow)?,
+        for types in values.types.chunks(parallel::n_parts(n_rows, n_threads)) {
+            let columns = types.iter().map(|data_type| {
+                let parts = batches.iter_mut().filter_map(Iterator::next);
+                (data_type, parts.collect::<Vec<ArrayRef>>())
             });
+            let joined = parallel::each(columns.collect(), |(data_type, parts)| {
+                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                match parts.as_slice() {
+                    [] => Ok(new_null_array(data_type, 0)),
+                    parts => concat(parts).map_err(error::arrow),
+                }
+            });
+            for array in joined {
+                arrays.push(array?);
+            }
         }
         values.chunks.push(arrays);
         Ok((values, (0..n_rows as u32).map(|row| (0, row)).collect()))
+    }
+
+    /// Bytes of a row, about.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let n_rows = |chunk: &Vec<ArrayRef>| chunk.first().map_or(0, |column| column.len());
+        let n_rows: usize = self.chunks.iter().map(n_rows).sum();
+        let columns = self.chunks.iter().flatten();
+        let n_bytes: usize = columns.map(|column| column.get_array_memory_size()).sum();
+        n_bytes / n_rows.max(1)
     }
 
     /// One of the columns that [`Self::gather`] answered.

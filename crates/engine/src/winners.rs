@@ -8,6 +8,7 @@
 //! slots and not of feature rows.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_buffer::NullBuffer;
@@ -17,6 +18,7 @@ use provender_core::Result;
 
 use crate::error;
 use crate::matches::Matches;
+use crate::parallel;
 use crate::source::{RowTime, TimedRows, column, compare};
 use crate::spine::{NO_SLOT, SpineIndex};
 use crate::values::{NOWHERE, Place, Values};
@@ -175,11 +177,19 @@ impl Winners {
     }
 
     /// Takes in what another worker found for the same slots.
-    pub(crate) fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self, n_threads: usize) {
         if self.ties.is_none() && self.kept.is_none() {
-            for (ours, theirs) in self.held.iter_mut().zip(other.held) {
-                *ours = (*ours).max(theirs);
-            }
+            let n_slots = self.held.len();
+            let n_together = n_slots
+                .div_ceil(parallel::n_parts(n_slots, n_threads))
+                .max(1);
+            let parts = self.held.chunks_mut(n_together);
+            let parts = parts.zip(other.held.chunks(n_together)).collect();
+            parallel::each(parts, |(ours, theirs): (&mut [RowTime], &[RowTime])| {
+                for (ours, theirs) in ours.iter_mut().zip(theirs) {
+                    *ours = (*ours).max(*theirs);
+                }
+            });
             return;
         }
         let mut shift = 0;
@@ -210,9 +220,25 @@ impl Winners {
 
     /// Carries winners forward along each key, then drops those older than `ttl_us` at their slot.
     /// Answers, for each slot, the slot whose own winner is its winner, or [`NO_SLOT`].
-    pub(crate) fn carry(&self, index: &SpineIndex, ttl_us: Option<i64>) -> Vec<u32> {
-        let mut sources = Vec::with_capacity(self.held.len());
-        for key in 0..index.n_keys() as u32 {
+    pub(crate) fn carry(
+        &self,
+        index: &SpineIndex,
+        ttl_us: Option<i64>,
+        n_threads: usize,
+    ) -> Vec<u32> {
+        let n_parts = parallel::n_parts(self.held.len(), n_threads);
+        let parts = parallel::group_ranges(index.starts(), n_parts);
+        let mut parts = parallel::each(parts, |keys| self.carry_keys(index, keys, ttl_us));
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => parts.concat(),
+        }
+    }
+
+    /// [`Self::carry`] of some keys.
+    fn carry_keys(&self, index: &SpineIndex, keys: Range<usize>, ttl_us: Option<i64>) -> Vec<u32> {
+        let mut sources = Vec::new();
+        for key in keys.start as u32..keys.end as u32 {
             let mut best = NO_SLOT;
             let slots = index.slots(key);
             for (slot, &time) in slots.clone().zip(index.times(slots)) {

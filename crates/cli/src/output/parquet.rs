@@ -9,7 +9,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::Compression;
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -28,7 +28,8 @@ const DEALT_BYTES: usize = 32 << 20;
 /// Rows that are looked at to choose an encoding.
 const SAMPLE_ROWS: usize = 4_096;
 
-/// Writes batches of one schema as a Parquet file, zstd-compressed.
+/// Writes batches of one schema as a Parquet file, compressed by Snappy as most writers do: numbers that differ
+/// hardly become smaller by a slower codec, which would take longer than all else.
 pub(super) struct ParquetRows {
     schema: SchemaRef,
     target: Target,
@@ -180,8 +181,7 @@ impl ParquetRows {
 impl ParquetFile {
     /// `first` are rows like those to come.
     fn new(target: &Target, schema: &SchemaRef, first: Option<&RecordBatch>) -> Result<Self> {
-        let mut properties =
-            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        let mut properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
         for (number, field) in schema.fields().iter().enumerate() {
             if first.is_some_and(|first| is_diverse(first.column(number))) {
                 let path = ColumnPath::from(vec![field.name().clone()]);

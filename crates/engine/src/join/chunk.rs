@@ -22,7 +22,7 @@ use crate::spine::{NO_SLOT, SpineIndex, TIME};
 use crate::values::{NOWHERE, Picked, Place, Values};
 
 /// Bytes that a row takes in the index, but for its key, and on the way to the answer.
-const INDEX_BYTES: u64 = 76;
+const INDEX_BYTES: u64 = 84;
 /// Bytes that a slot takes of what is held of a source's rows, per thread, and where its values lie.
 const SLOT_BYTES: u64 = 48;
 /// Bytes that a node of a window's tree takes, per aggregation and thread; each slot has about two.
@@ -200,7 +200,7 @@ impl Group {
         feeds: &[GroupFeed],
         rows: &RecordBatch,
     ) -> Result<ChunkAnswer> {
-        let index = Arc::new(SpineIndex::new(&self.keys, rows)?);
+        let index = Arc::new(SpineIndex::new(&self.keys, rows, self.resources.n_threads)?);
         let mut columns: Vec<Vec<AnswerColumns>> = self.views.iter().map(|_| Vec::new()).collect();
         for feed in feeds {
             for (number, answer) in self.answer_feed(feed, &index).await? {
@@ -249,6 +249,17 @@ type PickedBefore<'a> = (&'a Arc<Values>, &'a Arc<Vec<Place>>, Picked<'a>);
 impl ChunkAnswer {
     pub(crate) fn n_rows(&self) -> usize {
         self.index.n_rows()
+    }
+
+    /// Bytes of a row, about.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let columns = self.columns.iter().map(|columns| match columns {
+            AnswerColumns::Ready(array) => array.get_array_memory_size() / self.n_rows().max(1),
+            AnswerColumns::Winners {
+                values, features, ..
+            } => values.row_bytes() * features.len() / values.columns.len().max(1),
+        });
+        columns.sum()
     }
 
     /// At most `n_rows` rows from `start` on.

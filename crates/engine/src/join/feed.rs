@@ -101,8 +101,9 @@ impl Group {
             answers[number] = Some(state?);
         }
         // In the workers' order, not in the order in which they ended.
+        let n_threads = self.resources.n_threads;
         let merged = answers.into_iter().flatten().reduce(|mut ours, theirs| {
-            ours.merge(theirs);
+            ours.merge(theirs, n_threads);
             ours
         });
         let Some(mut state) = merged else {
@@ -188,9 +189,10 @@ impl Group {
                     ttls.push(views[number].ttl_us);
                 }
             }
+            let n_threads = self.resources.n_threads;
             let sources: Vec<Vec<u32>> = ttls
                 .iter()
-                .map(|&ttl_us| winners.carry(index, ttl_us))
+                .map(|&ttl_us| winners.carry(index, ttl_us, n_threads))
                 .collect();
             let (values, own) = match access {
                 Some(access) => {
@@ -221,8 +223,12 @@ impl Group {
         let mut lasts: Vec<LastWinners> = Vec::new();
         for last in state.lasts {
             let windows = last_windows(views, &last.column);
+            let n_threads = self.resources.n_threads;
             let sources = windows
-                .map(|window| last.winners.carry(index, Some(window.window_us - 1)))
+                .map(|window| {
+                    let reach_us = Some(window.window_us - 1);
+                    last.winners.carry(index, reach_us, n_threads)
+                })
                 .collect();
             let (values, own) = last.winners.into_values();
             lasts.push((last.column, Arc::new(values), own, sources));
@@ -303,7 +309,7 @@ impl Group {
                 format!("{n_rows} rows were asked for by number and {n_fetched} were answered"),
             ));
         }
-        let (values, places) = Values::of_rows(columns, types, batches)?;
+        let (values, places) = Values::of_rows(columns, types, batches, self.resources.n_threads)?;
         let mut own = vec![NOWHERE; n_slots];
         for (slot, row) in used.rows {
             own[slot as usize] = places[row as usize];

@@ -128,12 +128,12 @@ impl Found {
     }
 
     /// Takes in what another worker found over the same index.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self, n_threads: usize) {
         if let (Some(ours), Some(theirs)) = (&mut self.features, other.features) {
-            ours.merge(theirs);
+            ours.merge(theirs, n_threads);
         }
         for (ours, theirs) in self.lasts.iter_mut().zip(other.lasts) {
-            ours.winners.merge(theirs.winners);
+            ours.winners.merge(theirs.winners, n_threads);
         }
         for (ours, theirs) in self.trees.iter_mut().zip(other.trees) {
             ours.merge(&theirs);

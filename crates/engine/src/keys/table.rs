@@ -15,6 +15,8 @@ pub(crate) const NO_KEY: u32 = u32::MAX;
 /// Stands for a key whose first entry was taken by another.
 const ELSEWHERE: u32 = u32::MAX - 1;
 const LEAST_ENTRIES: usize = 64;
+/// Rows whose keys are numbered together.
+const NUMBERED_TOGETHER: usize = 1_024;
 /// Longer keys do not lie in the table itself. The last byte of sixteen is for the length.
 const LONGEST_INLINE: usize = 15;
 /// Keys are near each other where this many places for each hold half of them.
@@ -114,6 +116,33 @@ impl KeyTable {
             for (row, number) in found.iter_mut().enumerate() {
                 if nulls.is_null(row) {
                     *number = NO_KEY;
+                }
+            }
+        }
+    }
+
+    /// The numbers of all rows that are wanted, new ones for keys that are not known; [`NO_KEY`] for null ones
+    /// and for other rows.
+    pub(crate) fn number_all(
+        &mut self,
+        keys: &EncodedKeys,
+        is_wanted: impl Fn(usize) -> bool,
+        numbers: &mut [u32],
+    ) {
+        let is_wanted = |row: usize| is_wanted(row) && !keys.is_null(row);
+        match (&mut *self, &keys.values) {
+            (Self::Words { table, .. }, KeyValues::Words(words)) => {
+                table.number_all(words, is_wanted, numbers);
+            }
+            (Self::Wide(table), KeyValues::Wide(wide)) => {
+                table.number_all(wide, is_wanted, numbers);
+            }
+            _ => {
+                for (row, number) in numbers.iter_mut().enumerate() {
+                    *number = match is_wanted(row) {
+                        true => self.find_or_insert(keys, row),
+                        false => NO_KEY,
+                    };
                 }
             }
         }
@@ -265,6 +294,31 @@ impl<K: Word> Inline<K> {
                 return entry.number;
             }
             place = (place + 1) & (self.entries.len() - 1);
+        }
+    }
+
+    /// As [`KeyTable::number_all`]. Keys that are known by now are found first, some rows at a time, so that
+    /// their misses of the cache overlap.
+    fn number_all(&mut self, keys: &[K], is_wanted: impl Fn(usize) -> bool, numbers: &mut [u32]) {
+        let parts = keys.chunks(NUMBERED_TOGETHER);
+        for (part, (keys, numbers)) in parts.zip(numbers.chunks_mut(NUMBERED_TOGETHER)).enumerate()
+        {
+            for (number, &key) in numbers.iter_mut().zip(keys) {
+                let entry = &self.entries[self.place(key)];
+                *number = if entry.key == key {
+                    entry.number
+                } else {
+                    NO_KEY
+                };
+            }
+            let first_row = part * NUMBERED_TOGETHER;
+            for (row, (number, &key)) in (first_row..).zip(numbers.iter_mut().zip(keys)) {
+                if !is_wanted(row) {
+                    *number = NO_KEY;
+                } else if *number == NO_KEY {
+                    *number = self.find_or_insert(key, self.n_keys as u32);
+                }
+            }
         }
     }
 

@@ -44,6 +44,21 @@ fn check(types: &[ValueType], columns: &[ArrayRef], texts: &[Option<String>]) {
         }
     }
     assert_eq!(table.len(), known.len());
+    // All at once, and of some rows alone.
+    let (mut at_once, mut numbers) = (encoder.table(), vec![7; texts.len()]);
+    at_once.number_all(&keys, |row| row % 3 != 1, &mut numbers);
+    for (row, &number) in numbers.iter().enumerate() {
+        let expected = match row % 3 {
+            1 => NO_KEY,
+            _ => at_once.find_or_insert(&keys, row),
+        };
+        assert_eq!(number, expected, "row {row}");
+    }
+    at_once.number_all(&keys, |_| true, &mut numbers);
+    assert_eq!(at_once.len(), known.len());
+    for (row, &number) in numbers.iter().enumerate() {
+        assert_eq!(number, at_once.find_or_insert(&keys, row), "row {row}");
+    }
     let mut found = Vec::new();
     for _ in 0..2 {
         table.find_all(&keys, &mut found);

@@ -1,10 +1,10 @@
 //! Bytes of files: from this machine by position, from object stores by ranges.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
@@ -12,6 +12,9 @@ use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
+
+/// What is read at once of a page's header, which is seldom longer.
+const HEADER_BYTES: usize = 1 << 10;
 
 /// Where a file lies.
 #[derive(Clone, Debug)]
@@ -29,12 +32,20 @@ pub(super) enum Handle {
     Object(Arc<dyn ObjectStore>, ObjectPath),
 }
 
-/// Parts of a file in memory. Cheap to clone.
+/// Parts of a file. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     size: u64,
-    /// Ascending by their first byte, and apart from each other.
-    parts: Arc<[(u64, Bytes)]>,
+    held: Held,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    /// In memory: ascending by their first byte, and apart from each other.
+    Memory(Arc<[(u64, Bytes)]>),
+    /// All of it, each piece read when it is asked for. Memory of a piece that is done with is still in
+    /// the processor's caches when the next is read into it.
+    File(Arc<Mutex<File>>),
 }
 
 impl Origin {
@@ -78,8 +89,19 @@ impl Handle {
         let parts = ranges.into_iter().map(|range| range.start).zip(bytes);
         Ok(Parts {
             size,
-            parts: parts.collect(),
+            held: Held::Memory(parts.collect()),
         })
+    }
+
+    /// The whole file, to be read piece by piece; `None` where every piece would be a request of its own.
+    pub(super) fn by_piece(&self, size: u64) -> Option<Parts> {
+        let file = match self {
+            Self::Local(file, path) => reopened(file, path)?,
+            Self::Named(path) => File::open(path).ok()?,
+            Self::Object(..) => return None,
+        };
+        let held = Held::File(Arc::new(Mutex::new(file)));
+        Some(Parts { size, held })
     }
 }
 
@@ -133,35 +155,79 @@ impl Length for Parts {
     }
 }
 
-impl Parts {
-    /// The bytes that are there from `start` on.
-    fn from(&self, start: u64) -> ParquetResult<Bytes> {
-        let after = self.parts.partition_point(|(first, _)| *first <= start);
-        let part = after.checked_sub(1).and_then(|at| self.parts.get(at));
-        part.and_then(|(first, bytes)| {
-            let skipped = (start - first) as usize;
-            (skipped <= bytes.len()).then(|| bytes.slice(skipped..))
-        })
-        .ok_or_else(|| missing(start))
-    }
+/// The bytes that are there from `start` on.
+fn bytes_from(parts: &[(u64, Bytes)], start: u64) -> ParquetResult<Bytes> {
+    let after = parts.partition_point(|(first, _)| *first <= start);
+    let part = after.checked_sub(1).and_then(|at| parts.get(at));
+    part.and_then(|(first, bytes)| {
+        let skipped = (start - first) as usize;
+        (skipped <= bytes.len()).then(|| bytes.slice(skipped..))
+    })
+    .ok_or_else(|| missing(start))
 }
 
 fn missing(start: u64) -> ParquetError {
     ParquetError::General(format!("byte {start} of the file was not read"))
 }
 
+/// What is read of [`Parts`] one byte after the other.
+pub(super) enum PartsReader {
+    Memory(Reader<Bytes>),
+    /// A file, from a position on.
+    File(Arc<Mutex<File>>, u64),
+}
+
+impl Read for PartsReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Memory(bytes) => bytes.read(into),
+            Self::File(file, position) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(*position))?;
+                let n = file.read(into)?;
+                *position += n as u64;
+                Ok(n)
+            }
+        }
+    }
+}
+
 impl ChunkReader for Parts {
-    type T = Reader<Bytes>;
+    type T = BufReader<PartsReader>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(self.from(start)?.reader())
+        Ok(match &self.held {
+            // Nothing is gained by a buffer before memory.
+            Held::Memory(parts) => {
+                let bytes = bytes_from(parts, start)?.reader();
+                BufReader::with_capacity(0, PartsReader::Memory(bytes))
+            }
+            Held::File(file) => {
+                let reader = PartsReader::File(file.clone(), start);
+                BufReader::with_capacity(HEADER_BYTES, reader)
+            }
+        })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let bytes = self.from(start)?;
-        if bytes.len() < length {
-            return Err(missing(start + bytes.len() as u64));
+        match &self.held {
+            Held::Memory(parts) => {
+                let bytes = bytes_from(parts, start)?;
+                if bytes.len() < length {
+                    return Err(missing(start + bytes.len() as u64));
+                }
+                Ok(bytes.slice(..length))
+            }
+            Held::File(file) => {
+                // What a damaged file says is read in no case.
+                let end = start.checked_add(length as u64);
+                let range = match end {
+                    Some(end) if end <= self.size => start..end,
+                    _ => return Err(missing(self.size)),
+                };
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(read_own(&mut file, &range)?)
+            }
         }
-        Ok(bytes.slice(..length))
     }
 }

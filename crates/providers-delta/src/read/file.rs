@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::offset_index::PageLocation;
-use provender_core::Result;
+use provender_core::{Error, Result};
 
 use super::bytes::{Handle, Origin, Parts};
 use super::pick::Chunk;
@@ -273,14 +273,14 @@ impl DataFile {
             ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied())
         };
         let selection = wanted.selection(group.n_rows);
-        let (ranges, is_sparse) =
-            byte_ranges(&metadata, group, &of_roots(&roots), selection.as_ref());
         let failed = |error| unreadable(&self.name, error);
-        let parts = self
-            .handle
-            .read(self.size, ranges)
-            .await
-            .map_err(|error| unreadable(&self.name, error))?;
+        let read = async |roots: &[usize]| {
+            let (ranges, is_sparse) =
+                byte_ranges(&metadata, group, &of_roots(roots), selection.as_ref());
+            let parts = self.handle.read(self.size, ranges).await;
+            let parts = parts.map_err(|error| unreadable(&self.name, error))?;
+            Ok::<_, Error>((parts, is_sparse))
+        };
         let mut batches = GroupBatches {
             name: self.name.clone(),
             reader: None,
@@ -288,14 +288,19 @@ impl DataFile {
             picked: Picked::default(),
         };
         let mut unpicked = roots;
+        let mut held = None;
         if let Wanted::Rows(rows) = wanted
             && selection.is_some()
         {
             batches.picked.left = 0..rows.len();
-            let shared = Arc::new(parts.clone());
+            let pages = match self.handle.by_piece(self.size) {
+                Some(pages) => pages,
+                None => held.insert(read(&unpicked).await?).0.clone(),
+            };
+            let pages = Arc::new(pages);
             let mut left = Vec::new();
             for root in unpicked {
-                match pick(&metadata, group, root, &shared, rows).map_err(failed)? {
+                match pick(&metadata, group, root, &pages, rows).map_err(failed)? {
                     Some(values) => {
                         let name = self.schema().field(root).name().clone();
                         batches.picked.columns.push((name, values));
@@ -308,6 +313,10 @@ impl DataFile {
                 return Ok(batches);
             }
         }
+        let (parts, is_sparse) = match held {
+            Some(held) => held,
+            None => read(&unpicked).await?,
+        };
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(parts, metadata.clone())
                 .with_row_groups(vec![group.number])

@@ -1,0 +1,87 @@
+//! Work that falls into parts, on a thread each, for as long as one call takes.
+
+use std::ops::Range;
+
+/// Fewer items than this are not worth a thread.
+const LEAST_ITEMS: usize = 1 << 15;
+
+/// Into how many parts work on so many items should fall.
+pub(crate) fn n_parts(n_items: usize, n_threads: usize) -> usize {
+    n_threads.min(n_items / LEAST_ITEMS).max(1)
+}
+
+/// `0..n` in so many parts of about the same size.
+pub(crate) fn ranges(n: usize, n_parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let n_parts = n_parts.max(1);
+    (0..n_parts).map(move |part| part * n / n_parts..(part + 1) * n / n_parts)
+}
+
+/// The ranges of groups that hold about the same number of items each, where group `g` has items
+/// `starts[g]..starts[g + 1]`.
+pub(crate) fn group_ranges(starts: &[u32], n_parts: usize) -> Vec<Range<usize>> {
+    let n_groups = starts.len().saturating_sub(1);
+    let n_items = starts.last().map_or(0, |end| *end as usize);
+    let mut parts = Vec::with_capacity(n_parts);
+    let mut first = 0;
+    for items in ranges(n_items, n_parts) {
+        let after = starts[..n_groups].partition_point(|start| (*start as usize) < items.end);
+        parts.push(first..after);
+        first = after;
+    }
+    // Groups without items at the end.
+    if let Some(last) = parts.last_mut() {
+        last.end = n_groups;
+    }
+    parts
+}
+
+/// Does some work on every item at the same time. Results keep the order.
+pub(crate) fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let mut items = items.into_iter();
+    let first = items.next();
+    std::thread::scope(|scope| {
+        let work = &work;
+        let others: Vec<_> = items.map(|item| scope.spawn(move || work(item))).collect();
+        let mut results: Vec<R> = first.map(work).into_iter().collect();
+        for other in others {
+            match other.join() {
+                Ok(result) => results.push(result),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_everything_once() {
+        for (n, n_parts) in [(0, 1), (1, 3), (10, 3), (10, 1), (7, 0)] {
+            let all: Vec<usize> = ranges(n, n_parts).flatten().collect();
+            assert_eq!(all, (0..n).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn groups_stay_whole_and_are_shared_out_by_their_items() {
+        let starts = [0, 5, 5, 6, 100, 101, 101];
+        for n_parts in 1..5 {
+            let parts = group_ranges(&starts, n_parts);
+            assert_eq!(parts.len(), n_parts);
+            let all: Vec<usize> = parts.into_iter().flatten().collect();
+            assert_eq!(all, (0..6).collect::<Vec<_>>());
+        }
+        assert_eq!(group_ranges(&starts, 2), [0..4, 4..6]);
+        assert_eq!(group_ranges(&[0], 2), [0..0, 0..0]);
+        assert_eq!(group_ranges(&[0, 0], 2), [0..0, 0..1]);
+    }
+
+    #[test]
+    fn results_keep_the_order() {
+        assert_eq!(each((0..9).collect(), |n: u32| n * n)[8], 64);
+        assert!(each(Vec::<u32>::new(), |n| n).is_empty());
+    }
+}
