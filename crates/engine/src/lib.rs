@@ -22,6 +22,7 @@ pub mod sql;
 mod values;
 mod windows;
 mod winners;
+mod woven;
 pub mod zip;
 
 pub use join::point_in_time_join;

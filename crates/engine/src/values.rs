@@ -1,13 +1,14 @@
 //! Values of rows that lie in chunks, gathered in another order.
 
 use arrow_array::builder::UInt32Builder;
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_empty_array, new_null_array};
 use arrow_schema::DataType;
 use arrow_select::concat::concat;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use provender_core::Result;
 
+use crate::woven::{Woven, is_of_words};
 use crate::{error, parallel};
 
 /// A chunk and a row of it, or [`NOWHERE`].
@@ -24,6 +25,15 @@ pub(crate) struct Values {
     types: Vec<DataType>,
     /// Per chunk one array for each column.
     pub(crate) chunks: Vec<Vec<ArrayRef>>,
+    /// Columns of the only chunk that lie row by row instead.
+    woven: Option<Weave>,
+}
+
+#[derive(Debug)]
+struct Weave {
+    woven: Woven,
+    /// Where in it each column is.
+    columns: Vec<Option<usize>>,
 }
 
 impl Values {
@@ -32,6 +42,7 @@ impl Values {
             columns,
             types,
             chunks: Vec::new(),
+            woven: None,
         }
     }
 
@@ -53,27 +64,52 @@ impl Values {
             }
             return Ok((values, places));
         }
-        // A column after the other on each thread, so that both copies of few are held at a time.
         let mut batches: Vec<_> = batches
             .into_iter()
-            .map(|batch| batch.columns().to_vec().into_iter())
+            .map(|batch| batch.columns().to_vec())
             .collect();
-        let mut arrays = Vec::with_capacity(values.columns.len());
-        for types in values.types.chunks(parallel::n_parts(n_rows, n_threads)) {
-            let columns = types.iter().map(|data_type| {
-                let parts = batches.iter_mut().filter_map(Iterator::next);
-                (data_type, parts.collect::<Vec<ArrayRef>>())
+        let types = values.types.clone();
+        let (words, others): (Vec<usize>, Vec<usize>) = (0..types.len()).partition(|&column| {
+            is_of_words(&types[column], batches.iter().map(|batch| &batch[column]))
+        });
+        let is_woven = n_rows > 0 && words.len() > 1;
+        let joined = match is_woven {
+            true => others,
+            false => (0..types.len()).collect(),
+        };
+        let mut arrays: Vec<ArrayRef> = types.iter().map(new_empty_array).collect();
+        // As many at a time as there are threads, so that both copies of few are held.
+        for some in joined.chunks(parallel::n_parts(n_rows, n_threads)) {
+            let columns = some.iter().map(|&column| {
+                let parts = batches.iter_mut();
+                let parts = parts
+                    .map(|batch| std::mem::replace(&mut batch[column], arrays[column].clone()));
+                parts.collect::<Vec<ArrayRef>>()
             });
-            let joined = parallel::each(columns.collect(), |(data_type, parts)| {
+            let whole = parallel::each(columns.collect(), |parts: Vec<ArrayRef>| {
                 let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
                 match parts.as_slice() {
-                    [] => Ok(new_null_array(data_type, 0)),
-                    parts => concat(parts).map_err(error::arrow),
+                    [] => Ok(None),
+                    parts => concat(parts).map(Some).map_err(error::arrow),
                 }
             });
-            for array in joined {
-                arrays.push(array?);
+            for (&column, array) in some.iter().zip(whole) {
+                if let Some(array) = array? {
+                    arrays[column] = array;
+                }
             }
+        }
+        if is_woven {
+            let mut columns = vec![None; types.len()];
+            for (at, &column) in words.iter().enumerate() {
+                columns[column] = Some(at);
+            }
+            let of = |column: &usize| types[*column].clone();
+            let batches = batches.into_iter();
+            let batches =
+                batches.map(|batch| words.iter().map(|&column| batch[column].clone()).collect());
+            let woven = Woven::new(words.iter().map(of).collect(), batches.collect(), n_threads);
+            values.woven = Some(Weave { woven, columns });
         }
         values.chunks.push(arrays);
         Ok((values, (0..n_rows as u32).map(|row| (0, row)).collect()))
@@ -81,11 +117,15 @@ impl Values {
 
     /// Bytes of a row, about.
     pub(crate) fn row_bytes(&self) -> usize {
-        let n_rows = |chunk: &Vec<ArrayRef>| chunk.first().map_or(0, |column| column.len());
+        let n_rows = |chunk: &Vec<ArrayRef>| {
+            let columns = chunk.iter().map(|column| column.len());
+            columns.max().unwrap_or(0)
+        };
         let n_rows: usize = self.chunks.iter().map(n_rows).sum();
         let columns = self.chunks.iter().flatten();
         let n_bytes: usize = columns.map(|column| column.get_array_memory_size()).sum();
-        n_bytes / n_rows.max(1)
+        let woven = self.woven.as_ref();
+        n_bytes / n_rows.max(1) + woven.map_or(0, |weave| weave.woven.row_bytes())
     }
 
     /// One of the columns that [`Self::gather`] answered.
@@ -100,10 +140,8 @@ impl Values {
 
     /// Values of all columns at places, null where there is none.
     pub(crate) fn gather(&self, places: &[Place]) -> Result<Vec<ArrayRef>> {
-        let picked = self.pick(places);
-        (0..self.columns.len())
-            .map(|column| picked.gather(column))
-            .collect()
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        self.pick(places).gather(&all)
     }
 
     /// Some rows, in the order of their places, of which single columns are then gathered.
@@ -138,12 +176,38 @@ enum PickedRows {
 }
 
 impl Picked<'_> {
-    /// The picked rows' values of a column.
-    pub(crate) fn column(&self, name: &str) -> Result<ArrayRef> {
-        self.gather(self.values.column(name)?)
+    /// The picked rows' values of some columns.
+    pub(crate) fn columns<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<ArrayRef>> {
+        let columns: Vec<usize> = names
+            .map(|name| self.values.column(name))
+            .collect::<Result<_>>()?;
+        self.gather(&columns)
     }
 
-    fn gather(&self, column: usize) -> Result<ArrayRef> {
+    fn gather(&self, columns: &[usize]) -> Result<Vec<ArrayRef>> {
+        let (Some(weave), PickedRows::OfOne(rows)) = (&self.values.woven, &self.rows) else {
+            return columns
+                .iter()
+                .map(|&column| self.gather_one(column))
+                .collect();
+        };
+        let places = columns.iter().map(|&column| weave.columns[column]);
+        let woven: Vec<usize> = places.clone().flatten().collect();
+        let mut woven = weave.woven.gather(&woven, rows)?.into_iter();
+        columns
+            .iter()
+            .zip(places)
+            .map(|(&column, place)| match place.and_then(|_| woven.next()) {
+                Some(values) => Ok(values),
+                None => self.gather_one(column),
+            })
+            .collect()
+    }
+
+    fn gather_one(&self, column: usize) -> Result<ArrayRef> {
         let mut kept = self
             .values
             .chunks

@@ -286,8 +286,8 @@ impl ChunkAnswer {
                         }
                         _ => values.pick(&row_places(slots, places)),
                     };
-                    for feature in features {
-                        let value = picked.column(&feature.column)?;
+                    let names = features.iter().map(|feature| feature.column.as_str());
+                    for (feature, value) in features.iter().zip(picked.columns(names)?) {
                         arrays.push(self.cast(&value, feature, *view, start)?);
                     }
                     last = Some((values, places, picked));
