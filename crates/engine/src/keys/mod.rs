@@ -4,6 +4,7 @@
 //! of at most 16 two words, strings and all others bytes. Knows nothing of rows' times. How numbers
 //! are given to keys is in [`table`].
 
+mod bytes;
 mod table;
 #[cfg(test)]
 mod tests;

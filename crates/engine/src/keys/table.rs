@@ -4,10 +4,9 @@
 //! so that a look-up costs one miss of the cache; and they are asked for a batch of keys at a time in
 //! passes without unpredictable branches, so that the misses of many rows overlap.
 
-use std::hash::BuildHasher;
+use std::ops::Range;
 
-use foldhash::fast::FixedState;
-
+use super::bytes::ByteTables;
 use super::{EncodedKeys, KeyValues};
 
 /// Stands for a key that is null or not known.
@@ -17,8 +16,6 @@ const ELSEWHERE: u32 = u32::MAX - 1;
 const LEAST_ENTRIES: usize = 64;
 /// Rows whose keys are numbered together.
 const NUMBERED_TOGETHER: usize = 1_024;
-/// Longer keys do not lie in the table itself. The last byte of sixteen is for the length.
-const LONGEST_INLINE: usize = 15;
 /// Keys are near each other where this many places for each hold half of them.
 const NEAR_PLACES_PER_KEY: usize = 4;
 
@@ -28,7 +25,7 @@ pub(crate) enum KeyTable {
     Unit { is_known: bool },
     Words { table: Inline<u64>, near: Near },
     Wide(Inline<u128>),
-    Bytes { short: Inline<u128>, long: Long },
+    Bytes(ByteTables),
 }
 
 impl KeyTable {
@@ -48,10 +45,7 @@ impl KeyTable {
     }
 
     pub(super) fn bytes() -> Self {
-        Self::Bytes {
-            short: Inline::new(),
-            long: Long::default(),
-        }
+        Self::Bytes(ByteTables::new())
     }
 
     /// How many keys there are.
@@ -60,7 +54,7 @@ impl KeyTable {
             Self::Unit { is_known } => usize::from(*is_known),
             Self::Words { table, .. } => table.n_keys,
             Self::Wide(table) => table.n_keys,
-            Self::Bytes { short, long } => short.n_keys + long.n_keys(),
+            Self::Bytes(tables) => tables.n_keys(),
         }
     }
 
@@ -70,7 +64,7 @@ impl KeyTable {
             Self::Unit { .. } => 0,
             Self::Words { table, near } => table.memory() + near.numbers.len() * 4,
             Self::Wide(table) => table.memory(),
-            Self::Bytes { short, long } => short.memory() + long.memory(),
+            Self::Bytes(tables) => tables.memory(),
         }
     }
 
@@ -83,37 +77,35 @@ impl KeyTable {
 
     /// The number of each row's key, [`NO_KEY`] for null and unknown ones.
     pub(crate) fn find_all(&self, keys: &EncodedKeys, found: &mut Vec<u32>) {
+        let n_rows = match &keys.values {
+            KeyValues::Unit(n_rows) => *n_rows,
+            KeyValues::Words(words) => words.len(),
+            KeyValues::Wide(wide) => wide.len(),
+            KeyValues::Bytes { offsets, .. } => offsets.len() - 1,
+        };
+        self.find_some(keys, 0..n_rows, found);
+    }
+
+    /// [`Self::find_all`] of some rows.
+    fn find_some(&self, keys: &EncodedKeys, rows: Range<usize>, found: &mut Vec<u32>) {
         found.clear();
         match (self, &keys.values) {
             (Self::Words { table, near }, KeyValues::Words(words)) => {
-                table.find_all(words, |key| near.find(key), found);
+                table.find_all(&words[rows.clone()], |key| near.find(key), found);
             }
-            (Self::Wide(table), KeyValues::Wide(wide)) => table.find_all(wide, |_| None, found),
-            (Self::Bytes { short, long }, KeyValues::Bytes { bytes, offsets }) => {
-                let mut inline = Vec::with_capacity(offsets.len());
-                let mut has_long = false;
-                for range in offsets.windows(2) {
-                    let (start, end) = (range[0] as usize, range[1] as usize);
-                    has_long |= end - start > LONGEST_INLINE;
-                    inline.push(inlined(bytes, start, end));
-                }
-                short.find_all(&inline, |_| None, found);
-                if has_long {
-                    for (row, range) in offsets.windows(2).enumerate() {
-                        let (start, end) = (range[0] as usize, range[1] as usize);
-                        if end - start > LONGEST_INLINE {
-                            found[row] = long.find(&bytes[start..end]);
-                        }
-                    }
-                }
+            (Self::Wide(table), KeyValues::Wide(wide)) => {
+                table.find_all(&wide[rows.clone()], |_| None, found);
             }
-            (Self::Unit { is_known }, KeyValues::Unit(n_rows)) => {
-                found.resize(*n_rows, if *is_known { 0 } else { NO_KEY });
+            (Self::Bytes(tables), KeyValues::Bytes { bytes, offsets }) => {
+                tables.find_all(bytes, &offsets[rows.start..=rows.end], found);
+            }
+            (Self::Unit { is_known }, KeyValues::Unit(_)) => {
+                found.resize(rows.len(), if *is_known { 0 } else { NO_KEY });
             }
             _ => {}
         }
         if let Some(nulls) = &keys.nulls {
-            for (row, number) in found.iter_mut().enumerate() {
+            for (row, number) in rows.zip(found) {
                 if nulls.is_null(row) {
                     *number = NO_KEY;
                 }
@@ -129,21 +121,17 @@ impl KeyTable {
         is_wanted: impl Fn(usize) -> bool,
         numbers: &mut [u32],
     ) {
-        let is_wanted = |row: usize| is_wanted(row) && !keys.is_null(row);
-        match (&mut *self, &keys.values) {
-            (Self::Words { table, .. }, KeyValues::Words(words)) => {
-                table.number_all(words, is_wanted, numbers);
-            }
-            (Self::Wide(table), KeyValues::Wide(wide)) => {
-                table.number_all(wide, is_wanted, numbers);
-            }
-            _ => {
-                for (row, number) in numbers.iter_mut().enumerate() {
-                    *number = match is_wanted(row) {
-                        true => self.find_or_insert(keys, row),
-                        false => NO_KEY,
-                    };
-                }
+        // Keys that are known by now are found first, so that their misses of the cache overlap.
+        let mut found = Vec::with_capacity(NUMBERED_TOGETHER);
+        for start in (0..numbers.len()).step_by(NUMBERED_TOGETHER) {
+            let end = numbers.len().min(start + NUMBERED_TOGETHER);
+            self.find_some(keys, start..end, &mut found);
+            for (row, &known) in (start..end).zip(&found) {
+                numbers[row] = match known {
+                    _ if !is_wanted(row) => NO_KEY,
+                    NO_KEY => self.find_or_insert(keys, row),
+                    known => known,
+                };
             }
         }
     }
@@ -159,13 +147,8 @@ impl KeyTable {
                 table.find_or_insert(words[row], next)
             }
             (Self::Wide(table), KeyValues::Wide(wide)) => table.find_or_insert(wide[row], next),
-            (Self::Bytes { short, long }, KeyValues::Bytes { bytes, offsets }) => {
-                let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-                if end - start > LONGEST_INLINE {
-                    long.find_or_insert(&bytes[start..end], next)
-                } else {
-                    short.find_or_insert(inlined(bytes, start, end), next)
-                }
+            (Self::Bytes(tables), KeyValues::Bytes { bytes, offsets }) => {
+                tables.find_or_insert(bytes, offsets[row] as usize..offsets[row + 1] as usize)
             }
             (Self::Unit { is_known }, _) => {
                 *is_known = true;
@@ -176,34 +159,13 @@ impl KeyTable {
     }
 }
 
-/// Up to fifteen bytes and their number in one word; the same word for all longer ones.
-fn inlined(bytes: &[u8], start: usize, end: usize) -> u128 {
-    let length = end - start;
-    if length > LONGEST_INLINE {
-        return u128::MAX;
-    }
-    let word = match bytes.get(start..start + 16) {
-        Some(window) => {
-            let mut sixteen = [0; 16];
-            sixteen.copy_from_slice(window);
-            u128::from_le_bytes(sixteen) & ((1 << (8 * length)) - 1)
-        }
-        None => {
-            let mut sixteen = [0; 16];
-            sixteen[..length].copy_from_slice(&bytes[start..end]);
-            u128::from_le_bytes(sixteen)
-        }
-    };
-    word | (length as u128) << 120
-}
-
 /// A key of fixed width.
 pub(crate) trait Word: Copy + Eq + Default + std::fmt::Debug {
     /// A number whose upper bits depend on all bits of the key.
     fn hashed(self) -> u64;
 }
 
-fn folded(a: u64, b: u64) -> u64 {
+pub(super) fn folded(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
 }
@@ -237,11 +199,11 @@ pub(crate) struct Inline<K> {
     entries: Vec<Entry<K>>,
     /// How far a hash is shifted to be a place.
     shift: u32,
-    n_keys: usize,
+    pub(super) n_keys: usize,
 }
 
 impl<K: Word> Inline<K> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_entries(LEAST_ENTRIES)
     }
 
@@ -257,7 +219,7 @@ impl<K: Word> Inline<K> {
         }
     }
 
-    fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.entries.len() * size_of::<Entry<K>>()
     }
 
@@ -266,7 +228,12 @@ impl<K: Word> Inline<K> {
     }
 
     /// `sooner` answers the numbers of keys that are known without the table.
-    fn find_all(&self, keys: &[K], sooner: impl Fn(K) -> Option<u32>, found: &mut Vec<u32>) {
+    pub(super) fn find_all(
+        &self,
+        keys: &[K],
+        sooner: impl Fn(K) -> Option<u32>,
+        found: &mut Vec<u32>,
+    ) {
         // What is at the first place decides for most rows, and nothing here waits for it.
         found.extend(keys.iter().map(|&key| {
             if let Some(number) = sooner(key) {
@@ -297,32 +264,7 @@ impl<K: Word> Inline<K> {
         }
     }
 
-    /// As [`KeyTable::number_all`]. Keys that are known by now are found first, some rows at a time, so that
-    /// their misses of the cache overlap.
-    fn number_all(&mut self, keys: &[K], is_wanted: impl Fn(usize) -> bool, numbers: &mut [u32]) {
-        let parts = keys.chunks(NUMBERED_TOGETHER);
-        for (part, (keys, numbers)) in parts.zip(numbers.chunks_mut(NUMBERED_TOGETHER)).enumerate()
-        {
-            for (number, &key) in numbers.iter_mut().zip(keys) {
-                let entry = &self.entries[self.place(key)];
-                *number = if entry.key == key {
-                    entry.number
-                } else {
-                    NO_KEY
-                };
-            }
-            let first_row = part * NUMBERED_TOGETHER;
-            for (row, (number, &key)) in (first_row..).zip(numbers.iter_mut().zip(keys)) {
-                if !is_wanted(row) {
-                    *number = NO_KEY;
-                } else if *number == NO_KEY {
-                    *number = self.find_or_insert(key, self.n_keys as u32);
-                }
-            }
-        }
-    }
-
-    fn find_or_insert(&mut self, key: K, next: u32) -> u32 {
+    pub(super) fn find_or_insert(&mut self, key: K, next: u32) -> u32 {
         let mut place = self.place(key);
         loop {
             let entry = &mut self.entries[place];
@@ -395,54 +337,4 @@ impl Near {
         let place = usize::try_from(key.wrapping_sub(self.first)).ok()?;
         self.numbers.get(place).copied()
     }
-}
-
-/// Keys that are too long to lie in a table: an entry has a part of the hash, the bytes lie apart.
-#[derive(Debug, Default)]
-pub(crate) struct Long {
-    hasher: FixedState,
-    table: hashbrown::HashTable<(u32, u32, u32)>,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Long {
-    fn n_keys(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn memory(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 14
-    }
-
-    fn find(&self, key: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(key);
-        let same = |&(tag, at, _): &(u32, u32, u32)| {
-            tag == hash as u32 && bytes_at(&self.bytes, &self.ends, at) == key
-        };
-        self.table.find(hash, same).map_or(NO_KEY, |entry| entry.2)
-    }
-
-    fn find_or_insert(&mut self, key: &[u8], next: u32) -> u32 {
-        let found = self.find(key);
-        if found != NO_KEY {
-            return found;
-        }
-        let hash = self.hasher.hash_one(key);
-        let at = self.ends.len() as u32;
-        self.bytes.extend_from_slice(key);
-        self.ends.push(self.bytes.len());
-        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
-        self.table
-            .insert_unique(hash, (hash as u32, at, next), |&(_, at, _)| {
-                hasher.hash_one(bytes_at(bytes, ends, at))
-            });
-        next
-    }
-}
-
-fn bytes_at<'a>(bytes: &'a [u8], ends: &[usize], at: u32) -> &'a [u8] {
-    let at = at as usize;
-    let start = if at == 0 { 0 } else { ends[at - 1] };
-    &bytes[start..ends[at]]
 }

@@ -80,7 +80,7 @@ fn check(types: &[ValueType], columns: &[ArrayRef], texts: &[Option<String>]) {
 #[test]
 fn strings_of_any_length_with_zero_bytes_are_told_apart() {
     let mut values: Vec<Option<String>> = vec![None, Some(String::new())];
-    for length in [1, 2, 14, 15, 16, 17, 40] {
+    for length in [1, 2, 14, 15, 16, 17, 24, 31, 32, 33, 38, 39, 40, 41, 300] {
         for fill in ["\0", "a", "\u{7f}"] {
             values.push(Some(fill.repeat(length)));
             values.push(Some(format!("{}\0", fill.repeat(length - 1))));
