@@ -55,11 +55,11 @@ impl ByteTables {
             for (row, range) in offsets[first..=last].windows(2).enumerate() {
                 let range = range[0] as usize..range[1] as usize;
                 match range.len() {
-                    0..=LONGEST_SHORT => {
+                    n if n <= LONGEST_SHORT => {
                         rows.short.push(shortened(bytes, range));
                         rows.of_short.push(row as u32);
                     }
-                    ..=LONGEST_MIDDLE => {
+                    n if n <= LONGEST_MIDDLE => {
                         rows.middle.push(Middle::of(bytes, range));
                         rows.of_middle.push(row as u32);
                     }
@@ -81,8 +81,8 @@ impl ByteTables {
     pub(super) fn find_or_insert(&mut self, bytes: &[u8], range: Range<usize>) -> u32 {
         let next = self.n_keys() as u32;
         match range.len() {
-            0..=LONGEST_SHORT => self.short.find_or_insert(shortened(bytes, range), next),
-            ..=LONGEST_MIDDLE => self.middle.find_or_insert(Middle::of(bytes, range), next),
+            n if n <= LONGEST_SHORT => self.short.find_or_insert(shortened(bytes, range), next),
+            n if n <= LONGEST_MIDDLE => self.middle.find_or_insert(Middle::of(bytes, range), next),
             _ => self.long.find_or_insert(&bytes[range], next),
         }
     }
