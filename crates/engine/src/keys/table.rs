@@ -227,13 +227,14 @@ impl<K: Word> Inline<K> {
         (key.hashed() >> self.shift) as usize
     }
 
-    /// `sooner` answers the numbers of keys that are known without the table.
+    /// Adds the number of each key. `sooner` answers the numbers of keys that are known without the table.
     pub(super) fn find_all(
         &self,
         keys: &[K],
         sooner: impl Fn(K) -> Option<u32>,
         found: &mut Vec<u32>,
     ) {
+        let before = found.len();
         // What is at the first place decides for most rows, and nothing here waits for it.
         found.extend(keys.iter().map(|&key| {
             if let Some(number) = sooner(key) {
@@ -246,7 +247,7 @@ impl<K: Word> Inline<K> {
                 ELSEWHERE
             }
         }));
-        for (number, &key) in found.iter_mut().zip(keys) {
+        for (number, &key) in found[before..].iter_mut().zip(keys) {
             if *number == ELSEWHERE {
                 *number = self.find(key);
             }
