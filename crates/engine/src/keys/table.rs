@@ -13,7 +13,7 @@ use super::{EncodedKeys, KeyValues};
 pub(crate) const NO_KEY: u32 = u32::MAX;
 /// Stands for a key whose first entry was taken by another.
 const ELSEWHERE: u32 = u32::MAX - 1;
-const LEAST_ENTRIES: usize = 64;
+const LEAST_ENTRIES: usize = 8;
 /// Rows whose keys are numbered together.
 const NUMBERED_TOGETHER: usize = 1_024;
 /// Keys are near each other where this many places for each hold half of them.
