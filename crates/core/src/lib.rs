@@ -11,6 +11,7 @@ mod cancel;
 pub mod catalog;
 mod context;
 pub mod error;
+pub mod luck;
 pub mod model;
 pub mod names;
 pub mod provider;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::task::AtomicWaker;
+use provender_core::luck::Luck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -33,7 +34,7 @@ use crate::error::{Fault, FaultKind};
 use crate::lane::Link;
 use crate::resp::{Replies, Request, Scan};
 
-use alone::{CALLS, Luck};
+use alone::CALLS;
 
 /// What is made ready to be read into: at first, before every read, and where much is on its way.
 const READ_BYTES: usize = 64 << 10;
@@ -186,7 +187,7 @@ impl HotConnection {
         let on_its_way = CALLS.begin();
         let (mut call, is_all_sent) = shared.send(&request)?;
         drop(request);
-        if is_all_sent && shared.luck.is_worth_a_try(&on_its_way) {
+        if is_all_sent && alone::is_worth_a_try(&on_its_way, &shared.luck) {
             let Reading { raw, read, .. } = &mut *lock(&shared.reading);
             alone::look(&on_its_way, &shared.luck, raw, read);
         }

@@ -3,14 +3,14 @@
 //! Decides how each verb's answer ends: by its own end, by its error, by the client's deadline, by the
 //! end of the server, by the client that goes away. Each failure is counted and logged once, here.
 //! The answer's headers are sent before any work, so that clients that wait for them before they send
-//! are not kept waiting, and so that no deadline of the transport cuts in.
+//! are not kept waiting.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow_flight::{ActionType, FlightData, FlightInfo, PutResult};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -81,7 +81,7 @@ impl<T: Weigh + Send + 'static> Answering<T> {
     ) -> Self {
         Self {
             answer: Some(futures::stream::once(work).try_flatten().boxed()),
-            ended: Aside::new(ended(state, call, Duration::ZERO)),
+            ended: Aside::new(ended(state, call)),
             held: Held::none(&state.in_flight),
             call: call.clone(),
             state: state.clone(),
@@ -152,23 +152,17 @@ pub(crate) async fn single<T>(
     call: &Arc<Call>,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T, Status> {
-    // Ours must come before the transport's own, which tells a deadline as a cancelled call.
-    let ahead = Duration::from_millis(10).min(call.cx.remaining().unwrap_or_default() / 10);
     tokio::select! {
         biased;
         outcome = work => outcome,
-        error = ended(state, call, ahead) => Err(error),
+        error = ended(state, call) => Err(error),
     }
     .map_err(|error| failed(state, call, &error))
 }
 
 /// Resolves when the call may go on no longer, with the reason.
-fn ended(
-    state: &State,
-    call: &Call,
-    ahead: Duration,
-) -> impl Future<Output = Error> + Send + 'static {
-    let deadline = call.cx.deadline().map(|deadline| deadline - ahead);
+fn ended(state: &State, call: &Call) -> impl Future<Output = Error> + Send + 'static {
+    let deadline = call.cx.deadline();
     let over = state.stop.over();
     async move {
         let passed = async {

@@ -101,6 +101,7 @@ impl Stream for Messages {
         }
         match self.rest.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(message))) => {
+                self.call.turn.is_ours();
                 self.n_bytes = message.encoded_len() + FRAME_BYTES;
                 if let Some(patience) = &mut self.patience {
                     patience.as_mut().reset(Instant::now() + IDLE);
@@ -108,8 +109,12 @@ impl Stream for Messages {
                 Poll::Ready(Some(Ok(message)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(broken(&error)))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.call.turn.is_ours();
+                Poll::Ready(None)
+            }
             Poll::Pending => {
+                self.call.turn.is_theirs();
                 std::task::ready!(self.poll_idle(cx));
                 Poll::Ready(Some(Err(stopping())))
             }

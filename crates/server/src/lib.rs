@@ -26,6 +26,8 @@ mod state;
 mod status;
 mod stop;
 mod tls;
+mod transport;
+mod turns;
 mod values;
 mod verbs;
 pub mod wire;

@@ -9,12 +9,12 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
-use futures::StreamExt;
 use provender_core::{Context, Error, Result, codes};
 use provender_store::FeatureStore;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Identity, Server as Transport, ServerTlsConfig};
+use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
 
 use crate::auth::Guard;
 use crate::edge::Edge;
@@ -24,19 +24,11 @@ use crate::reflection;
 use crate::service::Service;
 use crate::state::State;
 use crate::tls;
+use crate::transport::Transport;
 
-/// How much a client may send on one stream before it is taken in. It bounds what a stream that is not
-/// read holds, beside `max_bytes`.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-/// The same for all streams of a connection, so that a few that are not read leave room for others.
-const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// The headers of one call.
-const HEADER_BYTES: u32 = 16 << 10;
 /// Streams of a connection beyond the limit of calls, so that the limit answers and not the transport,
 /// which would keep calls waiting.
 const SPARE_STREAMS: usize = 256;
-/// How long a client may take to agree on encryption.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long calls that are ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often spines that nobody used are looked for.
@@ -50,7 +42,7 @@ pub struct Server {
     state: Arc<State>,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
-    identity: Option<Identity>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Server {
@@ -66,7 +58,7 @@ impl Server {
     ) -> Result<Self> {
         let config = store.config().clone();
         let guard = Guard::read(config.server.tokens.as_ref(), &config.base_path, variables)?;
-        let identity = tls::identity(config.server.tls.as_ref(), &config.base_path)?;
+        let tls = tls::acceptor(config.server.tls.as_ref(), &config.base_path)?;
         let listener = listen("server.flight", &config.server.flight).await?;
         let address = local(&listener)?;
         let allowed = config.server.allow_unauthenticated.unwrap_or(false);
@@ -87,7 +79,7 @@ impl Server {
             state: Arc::new(State::new(store, limits, guard)?),
             listener,
             metrics_listener,
-            identity,
+            tls,
         })
     }
 
@@ -117,7 +109,7 @@ impl Server {
             state,
             listener,
             metrics_listener,
-            identity,
+            tls,
         } = self;
         let side = side_work(&state, metrics_listener);
         let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -130,63 +122,44 @@ impl Server {
             .max_encoding_message_size(limits.wire.max_sent_bytes);
         let flight = Edge::new(flight, state.clone());
         let max_streams = limits.max_calls.saturating_add(SPARE_STREAMS);
-        let mut transport = Transport::builder()
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(u32::try_from(max_streams).unwrap_or(u32::MAX))
-            .http2_max_header_list_size(HEADER_BYTES)
-            .load_shed(true)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)));
-        if let Some(identity) = identity {
-            let config = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE);
-            transport = transport.tls_config(config).map_err(|error| {
-                Error::new(
-                    &codes::BAD_CONFIG,
-                    "server.tls: the certificate cannot be used",
-                )
-                .source(error)
-            })?;
-        }
-        let incoming = TcpListenerStream::new(listener).map(|connection| {
-            // Small answers must not wait for others to fill a packet.
-            if let Ok(connection) = &connection {
-                let _ = connection.set_nodelay(true);
-            }
-            connection
-        });
         let reflection = tonic_reflection::server::Builder::configure()
             .register_file_descriptor_set(reflection::files())
             .build_v1()
             .map_err(|error| {
                 Error::new(&codes::INTERNAL, "the protocol cannot be described").source(error)
             })?;
-        let router = transport
-            .add_service(health)
+        let routes = Routes::new(health)
             .add_service(reflection)
             .add_service(flight);
-        let serving = router.serve_with_incoming_shutdown(incoming, state.stop.begun());
+        let max_streams = u32::try_from(max_streams).unwrap_or(u32::MAX);
+        let transport = Transport::new(
+            routes,
+            tls.map(TlsAcceptor::from),
+            max_streams,
+            &state.turns,
+        );
+        let serving = transport.serve(listener, &state.stop);
         futures::pin_mut!(serving);
-        let outcome = tokio::select! {
-            outcome = &mut serving => outcome,
+        tokio::select! {
+            () = &mut serving => {}
             () = stop => {
                 health_reporter.set_not_serving::<FlightServiceServer<Service>>().await;
                 state.stop.begin();
                 tracing::info!("stopping: no new calls, those at work may end");
                 match tokio::time::timeout(limits.grace, &mut serving).await {
-                    Ok(outcome) => outcome,
+                    Ok(()) => {}
                     Err(_) => {
                         tracing::warn!("calls were still at work when the time to stop was over");
                         state.stop.end();
                         // Each is told, which takes no time but that of sending.
                         let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
-                        Ok(())
                     }
                 }
             }
         };
         state.stop.end();
         side.abort_all();
-        outcome.map_err(|error| Error::new(&codes::IO, "the server failed").source(error))
+        Ok(())
     }
 }
 

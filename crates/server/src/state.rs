@@ -18,6 +18,7 @@ use crate::online::PreparedQueries;
 use crate::options::Limits;
 use crate::spines::Spines;
 use crate::stop::Stop;
+use crate::turns::{Turn, Turns};
 
 /// The server's parts.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) stop: Stop,
+    pub(crate) turns: Arc<Turns>,
     calls: Arc<Semaphore>,
 }
 
@@ -44,6 +46,7 @@ pub(crate) struct Call {
     /// Bytes that it sent and that are not worked on yet.
     pub(crate) received: Held,
     pub(crate) started: Instant,
+    pub(crate) turn: Turn,
     caller: Option<Caller>,
     _place: OwnedSemaphorePermit,
     _at_work: AtWork,
@@ -87,6 +90,7 @@ impl State {
             metrics,
             calls: Arc::new(Semaphore::new(limits.max_calls)),
             stop: Stop::default(),
+            turns: Arc::default(),
             in_flight,
             store,
             limits,
@@ -137,6 +141,7 @@ impl State {
             operation: OnceLock::new(),
             received: Held::none(&self.in_flight),
             started: Instant::now(),
+            turn: self.turns.begin(),
             caller,
             _place: place,
             _at_work: self.metrics.at_work(),

@@ -1,11 +1,14 @@
 //! Certificates of the server.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use provender_core::{Error, Result, codes};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tonic::transport::Identity;
 
 /// `server.tls`: files in PEM.
 #[derive(Debug, Deserialize)]
@@ -21,7 +24,10 @@ struct TlsFiles {
 ///
 /// # Errors
 /// `InvalidArgument` (`P203`) for other options and for files that cannot be read.
-pub(crate) fn identity(tls: Option<&Map<String, Value>>, base: &Path) -> Result<Option<Identity>> {
+pub(crate) fn acceptor(
+    tls: Option<&Map<String, Value>>,
+    base: &Path,
+) -> Result<Option<Arc<ServerConfig>>> {
     let Some(tls) = tls else {
         return Ok(None);
     };
@@ -43,5 +49,21 @@ pub(crate) fn identity(tls: Option<&Map<String, Value>>, base: &Path) -> Result<
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cert = read("cert", &files.cert)?;
     let key = read("key", &files.key)?;
-    Ok(Some(Identity::from_pem(cert, key)))
+    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(
+            &codes::BAD_CONFIG,
+            "server.tls: the certificate cannot be used",
+        )
+        .source(error)
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&cert)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| unusable(error.into()))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| unusable(error.into()))?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| unusable(error.into()))?;
+    config.alpn_protocols.push(b"h2".to_vec());
+    Ok(Some(Arc::new(config)))
 }

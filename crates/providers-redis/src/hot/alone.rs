@@ -7,16 +7,14 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use provender_core::luck::Luck;
 
 /// For how long a call looks.
 const PATIENCE: Duration = Duration::from_micros(300);
-
-/// After calls that looked in vain, so many do not try: as many more with each of them, up to this.
-const MOST_PASSED: u32 = 1 << 10;
 
 /// What is read at once.
 const READ_BYTES: usize = 16 << 10;
@@ -49,37 +47,9 @@ impl Drop for OnItsWay<'_> {
     }
 }
 
-/// How looking has gone on one connection.
-#[derive(Default)]
-pub(super) struct Luck {
-    /// Calls that are still to pass without looking.
-    n_to_pass: AtomicU32,
-    /// How many pass after the next that looks in vain.
-    n_next: AtomicU32,
-}
-
-impl Luck {
-    /// Whether a call should look.
-    pub(super) fn is_worth_a_try(&self, call: &OnItsWay<'_>) -> bool {
-        if !call.is_alone() {
-            return false;
-        }
-        let passed = self
-            .n_to_pass
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-        passed.is_err()
-    }
-
-    fn tell(&self, is_found: bool) {
-        if is_found {
-            self.n_next.store(0, Ordering::Relaxed);
-            return;
-        }
-        let n = self.n_next.load(Ordering::Relaxed);
-        self.n_to_pass.store(n, Ordering::Relaxed);
-        let next = (n * 2 + 1).min(MOST_PASSED);
-        self.n_next.store(next, Ordering::Relaxed);
-    }
+/// Whether a call should look.
+pub(super) fn is_worth_a_try(call: &OnItsWay<'_>, luck: &Luck) -> bool {
+    call.is_alone() && luck.is_worth_a_try()
 }
 
 /// Reads the next bytes behind those that were read, if they come soon. Errors are left to who reads next.
@@ -134,33 +104,31 @@ mod tests {
             look(&calls.begin(), &luck, &near, &mut read);
         }
         assert_eq!(read, b"before and after"[..]);
-        assert!(luck.is_worth_a_try(&calls.begin()));
+        assert!(is_worth_a_try(&calls.begin(), &luck));
     }
 
     #[test]
-    fn after_looking_in_vain_more_and_more_calls_pass() {
+    fn looking_in_vain_is_told() {
         let (near, _far) = pair();
         let (calls, luck) = (Calls(AtomicUsize::new(0)), Luck::default());
         let mut read = BytesMut::new();
-        let mut passed = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..2 {
             look(&calls.begin(), &luck, &near, &mut read);
-            let tries = std::iter::from_fn(|| Some(luck.is_worth_a_try(&calls.begin())));
-            passed.push(tries.take_while(|is_tried| !is_tried).count());
         }
-        assert_eq!(passed, [0, 1, 3, 7]);
         assert!(read.is_empty());
+        assert!(!is_worth_a_try(&calls.begin(), &luck));
+        assert!(is_worth_a_try(&calls.begin(), &luck));
     }
 
     #[test]
     fn two_calls_do_not_look() {
         let calls = Calls(AtomicUsize::new(0));
         let (first, luck) = (calls.begin(), Luck::default());
-        assert!(luck.is_worth_a_try(&first));
+        assert!(is_worth_a_try(&first, &luck));
         let second = calls.begin();
-        assert!(!luck.is_worth_a_try(&first) && !luck.is_worth_a_try(&second));
+        assert!(!is_worth_a_try(&first, &luck) && !is_worth_a_try(&second, &luck));
         drop(second);
-        assert!(luck.is_worth_a_try(&first));
+        assert!(is_worth_a_try(&first, &luck));
     }
 
     #[test]
