@@ -23,6 +23,7 @@ use crate::metrics::Operation;
 use crate::service::Service;
 use crate::state::{Call, State};
 use crate::status::{CODE, status};
+use crate::turns::Turns;
 
 /// The Flight service behind admission.
 #[derive(Clone, Debug)]
@@ -52,7 +53,8 @@ impl Respond<Request<Body>> for Edge {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let call = match self.state.admit(&parts.headers) {
+        let turns = parts.extensions.remove::<Arc<Turns>>().unwrap_or_default();
+        let call = match self.state.admit(&parts.headers, &turns) {
             Ok(call) => Arc::new(call),
             Err(error) => {
                 self.state.metrics.failed(Operation::other, &error);

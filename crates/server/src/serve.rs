@@ -132,12 +132,7 @@ impl Server {
             .add_service(reflection)
             .add_service(flight);
         let max_streams = u32::try_from(max_streams).unwrap_or(u32::MAX);
-        let transport = Transport::new(
-            routes,
-            tls.map(TlsAcceptor::from),
-            max_streams,
-            &state.turns,
-        );
+        let transport = Transport::new(routes, tls.map(TlsAcceptor::from), max_streams);
         let serving = transport.serve(listener, &state.stop);
         futures::pin_mut!(serving);
         tokio::select! {

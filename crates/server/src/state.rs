@@ -32,7 +32,6 @@ pub(crate) struct State {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) stop: Stop,
-    pub(crate) turns: Arc<Turns>,
     calls: Arc<Semaphore>,
 }
 
@@ -90,7 +89,6 @@ impl State {
             metrics,
             calls: Arc::new(Semaphore::new(limits.max_calls)),
             stop: Stop::default(),
-            turns: Arc::default(),
             in_flight,
             store,
             limits,
@@ -113,11 +111,12 @@ impl State {
         Ok(self.metrics.series(operation, &service, &stores.join(",")))
     }
 
-    /// Lets a call in: its token is known, there is a place for it, and its deadline is read.
+    /// Lets a call in: its token is known, there is a place for it, and its deadline is read. `turns` are those of
+    /// its connection.
     ///
     /// # Errors
     /// `P705`, `P701`.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Call> {
+    pub(crate) fn admit(&self, headers: &HeaderMap, turns: &Arc<Turns>) -> Result<Call> {
         let caller = self.guard.admit(headers)?;
         let place = self.calls.clone().try_acquire_owned().map_err(|_| {
             Error::new(
@@ -141,7 +140,7 @@ impl State {
             operation: OnceLock::new(),
             received: Held::none(&self.in_flight),
             started: Instant::now(),
-            turn: self.turns.begin(),
+            turn: turns.begin(),
             caller,
             _place: place,
             _at_work: self.metrics.at_work(),

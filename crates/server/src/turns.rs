@@ -1,15 +1,14 @@
-//! Whose turn it is in each call: the server's, which works on what came, or the client's, whose next message is
-//! waited for.
+//! Whose turn it is in each call of a connection: the server's, which works on what came, or the client's, whose
+//! next message is waited for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The turns of all calls.
+/// The turns of all calls of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     n_ours: AtomicUsize,
     n_ended: AtomicUsize,
-    n_arrived: AtomicUsize,
 }
 
 /// The turn of one call, which is the server's at first. Dropped when the call has ended.
@@ -27,16 +26,6 @@ impl Turns {
             of: self.clone(),
             is_ours: AtomicBool::new(true),
         }
-    }
-
-    /// Something came from a client. Answers how often anything had come before.
-    pub(crate) fn arrived(&self) -> usize {
-        self.n_arrived.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// How often anything came from any client.
-    pub(crate) fn n_arrived(&self) -> usize {
-        self.n_arrived.load(Ordering::Relaxed)
     }
 
     /// Whether the server has nothing to work on.

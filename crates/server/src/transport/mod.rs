@@ -27,8 +27,7 @@ use tonic::codegen::http::Request;
 use tonic::service::Routes;
 
 use crate::stop::Stop;
-use crate::turns::Turns;
-use sight::Sight;
+use sight::{Arrivals, Sight};
 use socket::Socket;
 use steady::{Spawner, Steady};
 
@@ -53,17 +52,12 @@ pub(crate) struct Transport {
     protocol: http2::Builder<Spawner>,
     tls: Option<TlsAcceptor>,
     routes: Routes,
-    turns: Arc<Turns>,
+    arrivals: Arc<Arrivals>,
 }
 
 impl Transport {
     /// Serves `routes`, at most so many streams at once on a connection.
-    pub(crate) fn new(
-        routes: Routes,
-        tls: Option<TlsAcceptor>,
-        max_streams: u32,
-        turns: &Arc<Turns>,
-    ) -> Self {
+    pub(crate) fn new(routes: Routes, tls: Option<TlsAcceptor>, max_streams: u32) -> Self {
         let mut protocol = http2::Builder::new(Spawner);
         protocol
             .timer(TokioTimer::new())
@@ -77,7 +71,7 @@ impl Transport {
             protocol,
             tls,
             routes: routes.prepare(),
-            turns: turns.clone(),
+            arrivals: Arc::default(),
         }
     }
 
@@ -111,7 +105,7 @@ impl Transport {
         stream: TcpStream,
         stopping: impl Future<Output = ()> + Send + 'static,
     ) {
-        let socket = Socket::new(stream, &self.turns);
+        let socket = Socket::new(stream, &self.arrivals);
         let sight = socket.sight();
         let Some(tls) = &self.tls else {
             return self.answer(socket, sight, stopping).await;
@@ -129,8 +123,9 @@ impl Transport {
         sight: Arc<Sight>,
         stopping: impl Future<Output = ()> + Send + 'static,
     ) {
-        let routes = self.routes.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let (routes, turns) = (self.routes.clone(), sight.turns().clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(turns.clone());
             routes.clone().call(request.map(Body::new))
         });
         let mut connection = Box::pin(

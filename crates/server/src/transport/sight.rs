@@ -4,7 +4,7 @@
 //! did. So the connection of a client that is alone looks for it again and again, lets other processes run between
 //! two looks, and sleeps if the client takes longer than that is good for: clients that always do are soon left to
 //! sleep ([`Luck`]). A thread that looks hears of nothing else, so it sleeps once in a while whatever comes, and
-//! nobody looks while there are several clients, or while any call is worked on ([`Turns`]).
+//! nobody looks while there are several clients, or while a call of the connection is worked on ([`Turns`]).
 
 use std::io::{ErrorKind, Read, Result};
 use std::mem::MaybeUninit;
@@ -26,11 +26,16 @@ const ALONE_FROM: u32 = 4;
 /// So many are looked out for before the thread sleeps once.
 const IN_A_ROW: u32 = 8;
 
+/// How often anything came from any client.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals(AtomicUsize);
+
 /// What is known of one connection. Only its own task uses it.
 #[derive(Debug)]
 pub(super) struct Sight {
     stream: Arc<TcpStream>,
     turns: Arc<Turns>,
+    arrivals: Arc<Arrivals>,
     /// Arrivals from anywhere when the last came from here.
     n_arrived: AtomicUsize,
     /// How many came from here with none from elsewhere between them.
@@ -47,10 +52,11 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    pub(super) fn new(stream: Arc<TcpStream>, turns: Arc<Turns>) -> Self {
+    pub(super) fn new(stream: Arc<TcpStream>, arrivals: Arc<Arrivals>) -> Self {
         Self {
             stream,
-            turns,
+            turns: Arc::default(),
+            arrivals,
             n_arrived: AtomicUsize::new(0),
             n_alone: AtomicU32::new(0),
             n_ended: AtomicUsize::new(0),
@@ -61,6 +67,11 @@ impl Sight {
         }
     }
 
+    /// Those of the connection's calls.
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
     /// Something was sent.
     pub(super) fn sent(&self) {
         self.is_sent.store(true, Ordering::Relaxed);
@@ -68,7 +79,7 @@ impl Sight {
 
     /// Something came.
     pub(super) fn came(&self) {
-        let n_before = self.turns.arrived();
+        let n_before = self.arrivals.0.fetch_add(1, Ordering::Relaxed);
         let n_known = self.n_arrived.swap(n_before + 1, Ordering::Relaxed);
         if n_known == n_before {
             self.n_alone.fetch_add(1, Ordering::Relaxed);
@@ -121,7 +132,7 @@ impl Sight {
     /// Whether the last that came, and some before it, all came from here.
     fn is_alone(&self) -> bool {
         self.n_alone.load(Ordering::Relaxed) >= ALONE_FROM
-            && self.turns.n_arrived() == self.n_arrived.load(Ordering::Relaxed)
+            && self.arrivals.0.load(Ordering::Relaxed) == self.n_arrived.load(Ordering::Relaxed)
     }
 
     fn sees(&self) -> bool {
@@ -151,7 +162,7 @@ mod tests {
     use super::*;
 
     /// A connection of a server, and the client's end of it.
-    async fn connection(server: &Arc<Turns>) -> (Sight, TcpStream) {
+    async fn connection(server: &Arc<Arrivals>) -> (Sight, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());

@@ -9,8 +9,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::sight::Sight;
-use crate::turns::Turns;
+use super::sight::{Arrivals, Sight};
 
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
@@ -18,12 +17,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, turns: &Arc<Turns>) -> Self {
+    pub(super) fn new(stream: TcpStream, arrivals: &Arc<Arrivals>) -> Self {
         // Small answers must not wait for others to fill a packet.
         let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
         Self {
-            sight: Arc::new(Sight::new(stream.clone(), turns.clone())),
+            sight: Arc::new(Sight::new(stream.clone(), arrivals.clone())),
             stream,
         }
     }
