@@ -103,7 +103,7 @@ impl Server {
     /// returns.
     ///
     /// # Errors
-    /// `Unavailable` (`P903`) if the transport fails.
+    /// `Internal` (`P999`) if the protocol cannot be described. A connection that fails ends alone.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self {
             state,
