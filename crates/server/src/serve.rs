@@ -58,7 +58,7 @@ impl Server {
     ) -> Result<Self> {
         let config = store.config().clone();
         let guard = Guard::read(config.server.tokens.as_ref(), &config.base_path, variables)?;
-        let tls = tls::acceptor(config.server.tls.as_ref(), &config.base_path)?;
+        let tls = tls::server_config(config.server.tls.as_ref(), &config.base_path)?;
         let listener = listen("server.flight", &config.server.flight).await?;
         let address = local(&listener)?;
         let allowed = config.server.allow_unauthenticated.unwrap_or(false);

@@ -23,8 +23,8 @@ struct TlsFiles {
 /// Reads `server.tls`; none serves plain text. Relative files start at `base`.
 ///
 /// # Errors
-/// `InvalidArgument` (`P203`) for other options and for files that cannot be read.
-pub(crate) fn acceptor(
+/// `InvalidArgument` (`P203`) for other options and for files that cannot be read or used.
+pub(crate) fn server_config(
     tls: Option<&Map<String, Value>>,
     base: &Path,
 ) -> Result<Option<Arc<ServerConfig>>> {
