@@ -12,9 +12,9 @@ use parquet::arrow::arrow_writer::{
 use parquet::basic::Compression;
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use super::groups::GroupWriter;
 use super::target::Target;
 
 /// A row group is written out when it holds this much, so that memory stays bounded.
@@ -47,7 +47,7 @@ pub(super) struct ParquetRows {
 }
 
 struct ParquetFile {
-    writer: SerializedFileWriter<Target>,
+    groups: GroupWriter,
     factory: ArrowRowGroupWriterFactory,
 }
 
@@ -108,7 +108,7 @@ impl ParquetRows {
         self.end_group()?;
         self.file()?;
         match self.file {
-            Some(file) => file.writer.close().map(|_| ()),
+            Some(file) => file.groups.close(),
             None => Ok(()),
         }
     }
@@ -167,11 +167,8 @@ impl ParquetRows {
             let closed = column.leaves.into_iter().map(ArrowColumnWriter::close);
             closed.collect::<Result<Vec<ArrowColumnChunk>>>()
         })?;
-        let mut group = self.file()?.writer.next_row_group()?;
-        for chunk in chunks.into_iter().flatten() {
-            chunk.append_to_row_group(&mut group)?;
-        }
-        group.close()?;
+        let chunks = chunks.into_iter().flatten().collect();
+        self.file()?.groups.write(chunks)?;
         self.n_groups += 1;
         self.n_group_rows = 0;
         Ok(())
@@ -191,7 +188,8 @@ impl ParquetFile {
         let properties = Some(properties.build());
         let writer = ArrowWriter::try_new(target.clone(), schema.clone(), properties)?;
         let (writer, factory) = writer.into_serialized_writer()?;
-        Ok(Self { writer, factory })
+        let groups = GroupWriter::new(target.clone(), writer)?;
+        Ok(Self { groups, factory })
     }
 }
 

@@ -101,6 +101,23 @@ impl Target {
         }
     }
 
+    /// Makes what was written so far durable, if it goes to a file that is not yet finished.
+    ///
+    /// # Errors
+    /// What the file answers, which [`Self::failure`] will then say.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let mut state = self.state();
+        let flushed = state.writer.flush();
+        state.remember(flushed)?;
+        let file = state.unfinished.as_ref().map(|one| one.file.try_clone());
+        drop(state);
+        let synced = match file {
+            None => Ok(()),
+            Some(file) => file.and_then(|file| file.sync_data()),
+        };
+        self.state().remember(synced)
+    }
+
     /// Makes what was written durable under its name.
     ///
     /// # Errors
