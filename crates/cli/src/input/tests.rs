@@ -240,3 +240,63 @@ fn formats_that_are_not_clear_are_wrong_usage() {
     assert_eq!(sniffed(b"ARROW1\0\0"), InputFormat::Arrow);
     assert_eq!(sniffed(b"a,b\n"), InputFormat::Csv);
 }
+
+/// A file of `n` rows in row groups of some sizes, and where the last group's rows begin in it.
+fn grouped(folder: &tempfile::TempDir, n: i64, group_rows: usize) -> (PathBuf, u64) {
+    let path = folder.path().join("groups.parquet");
+    let field = Field::new("n", DataType::Int64, false);
+    let schema = Arc::new(Schema::new(vec![field]));
+    let properties = ::parquet::file::properties::WriterProperties::builder()
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_dictionary_enabled(false)
+        .build();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(
+        File::create(&path).unwrap(),
+        schema.clone(),
+        Some(properties),
+    )
+    .unwrap();
+    let numbers = Arc::new(Int64Array::from_iter_values(0..n));
+    let batch = RecordBatch::try_new(schema, vec![numbers]).unwrap();
+    writer.write(&batch).unwrap();
+    let metadata = writer.close().unwrap();
+    let last = metadata.row_groups().last();
+    (path, last.map_or(0, |last| last.column(0).byte_range().0))
+}
+
+#[tokio::test]
+async fn row_groups_of_parquet_keep_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for (n, group_rows) in [(0, 10), (1, 10), (100_000, 7_000), (100_000, 100_000)] {
+        let (path, _) = grouped(&folder, n, group_rows);
+        let batches = read(&path, None).await.unwrap();
+        let columns = batches.iter().map(|batch| batch.column(0));
+        let numbers: Vec<i64> = columns
+            .flat_map(|column| column.as_primitive::<Int64Type>().values().to_vec())
+            .collect();
+        assert_eq!(numbers, (0..n).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn damage_in_a_late_row_group_of_parquet_comes_after_the_rows_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, last) = grouped(&folder, 100_000, 30_000);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = usize::try_from(last).unwrap();
+    bytes[last..last + 64].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let input = InputFile::new(&path, None, None).unwrap();
+    let mut stream = input.open(&Context::new("p")).await.unwrap().stream;
+    let mut n_rows = 0;
+    let error = loop {
+        match stream.batches.next().await.unwrap() {
+            Ok(batch) => n_rows += batch.num_rows(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(n_rows, 90_000);
+    assert_eq!(error.code(), codes::BAD_INPUT_FILE.id);
+    assert!(error.to_string().contains("groups.parquet"), "{error}");
+    assert!(stream.batches.next().await.is_none());
+}
