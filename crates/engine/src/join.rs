@@ -4,12 +4,15 @@
 //! the memory limit; for each chunk the feature side streams by once. Where that would read it too
 //! often, both sides are first partitioned by key on disk. What a chunk computes is in [`chunk`].
 
+mod ahead;
 mod chunk;
 mod feed;
+mod fetch;
 mod few;
 mod found;
 mod merge;
 mod partition;
+mod seen;
 mod wanted;
 mod worker;
 
@@ -32,6 +35,7 @@ use crate::spill::{SpillBuffer, Spilled};
 use crate::spine::{row_numbers, spine_schema};
 use crate::{error, zip};
 pub(crate) use partition::split_rows;
+use seen::Seen;
 
 /// Rows of an answer's batch.
 const BATCH_ROWS: usize = 8_192;
@@ -93,7 +97,8 @@ pub async fn point_in_time_join(
             views,
             as_known: join.as_known,
         };
-        streams.push(answer_group(group, rows));
+        let (rows, seen) = rows;
+        streams.push(answer_group(group, rows, seen));
     }
     Ok(reorder(schema, &join.views, &order, streams))
 }
@@ -127,17 +132,20 @@ fn view_fields(view: &ViewJoin) -> impl Iterator<Item = Field> + '_ {
     )
 }
 
-/// Reads the spine once, into one buffer per set of keys.
+/// Reads the spine once, into one buffer per set of keys, and looks at its times and keys.
 async fn split_spine(
     cx: &Context,
     resources: &Resources,
     key_sets: &[Vec<KeyColumn>],
     spine: SpineRows,
-) -> Result<Vec<Spilled>> {
+) -> Result<Vec<(Spilled, Seen)>> {
     let share = resources.memory_limit_bytes / 4 / key_sets.len().max(1) as u64;
-    let mut buffers: Vec<SpillBuffer> = key_sets
+    let mut buffers: Vec<(SpillBuffer, Seen)> = key_sets
         .iter()
-        .map(|keys| SpillBuffer::with_memory(resources, spine_schema(keys), share))
+        .map(|keys| {
+            let buffer = SpillBuffer::with_memory(resources, spine_schema(keys), share);
+            (buffer, Seen::new(keys))
+        })
         .collect();
     let mut batches = spine.rows.batches;
     while let Some(batch) = batches.next().await {
@@ -145,11 +153,12 @@ async fn split_spine(
         let batch = batch?;
         let times = Arc::new(to_instants(&column(&batch, &spine.timestamp)?)?);
         let numbers = column(&batch, &spine.row_number)?;
-        for (keys, buffer) in key_sets.iter().zip(&mut buffers) {
+        for (keys, (buffer, seen)) in key_sets.iter().zip(&mut buffers) {
             let mut columns: Vec<ArrayRef> = keys
                 .iter()
                 .map(|key| column(&batch, &key.spine))
                 .collect::<Result<_>>()?;
+            seen.push(&columns, &times)?;
             columns.push(times.clone());
             columns.push(numbers.clone());
             let rows = RecordBatch::try_new(spine_schema(keys), columns).map_err(|e| {
@@ -162,20 +171,23 @@ async fn split_spine(
             buffer.push(rows).await?;
         }
     }
-    buffers.into_iter().map(SpillBuffer::finish).collect()
+    let finished = buffers.into_iter();
+    finished
+        .map(|(buffer, seen)| Ok((buffer.finish()?, seen)))
+        .collect()
 }
 
 /// The features of one group of views, row by row of the spine.
-fn answer_group(group: Group, spine: Spilled) -> BatchStream {
+fn answer_group(group: Group, spine: Spilled, seen: Seen) -> BatchStream {
     let n_chunks = spine.n_rows().div_ceil(group.rows_per_chunk(false));
     if n_chunks > MAX_READS && !group.keys.is_empty() {
-        return partition::answer(group, spine);
+        return partition::answer(group, spine, seen);
     }
     let schema = answer_schema(&group.views);
     BatchStream::new(
         schema,
         try_stream! {
-            let feeds = group.feeds(spine.stream(), true).await?;
+            let feeds = group.feeds(seen, true).await?;
             let is_numbered = feeds.iter().all(|feed| matches!(feed.feed, Feed::Numbered(..)));
             let mut chunks = chunks(spine.stream(), group.rows_per_chunk(is_numbered));
             while let Some(rows) = chunks.next().await {

@@ -12,6 +12,7 @@ mod keys;
 mod latest;
 mod matches;
 pub mod on_demand;
+mod pages;
 mod parallel;
 pub mod parts;
 mod search;

@@ -52,7 +52,7 @@ impl Matches {
     ) {
         let events = rows.event.values();
         let reach_us = reach_us.unwrap_or(i64::MAX);
-        let times = index.all_times();
+        let times = index.all_times().searched();
         // Whether a row matches is hard to foretell, so every row is written and those that match are
         // counted: a wrong guess would cost more than the writing.
         if self.found.len() < self.numbers.len() {

@@ -35,6 +35,23 @@ pub(crate) fn group_ranges(starts: &[u32], n_parts: usize) -> Vec<Range<usize>> 
     parts
 }
 
+/// What each of many items becomes, in their order.
+pub(crate) fn map<T: Copy + Sync, R: Copy + Send>(
+    items: &[T],
+    n_threads: usize,
+    of: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let n_parts = n_parts(items.len(), n_threads);
+    let parts = ranges(items.len(), n_parts).map(|range| &items[range]);
+    let mut parts = each(parts.collect(), |items: &[T]| {
+        items.iter().map(|&item| of(item)).collect::<Vec<R>>()
+    });
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => parts.concat(),
+    }
+}
+
 /// Does some work on every item at the same time. Results keep the order.
 pub(crate) fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let mut items = items.into_iter();
@@ -81,6 +98,11 @@ mod tests {
 
     #[test]
     fn results_keep_the_order() {
+        let items: Vec<u32> = (0..3 * LEAST_ITEMS as u32).collect();
+        let doubled: Vec<u64> = map(&items, 3, |n| 2 * u64::from(n));
+        assert!((0..).zip(&doubled).all(|(n, &double)| double == 2 * n));
+        assert_eq!(doubled.len(), items.len());
+        assert!(map(&[], 3, |n: u32| n).is_empty());
         assert_eq!(each((0..9).collect(), |n: u32| n * n)[8], 64);
         assert!(each(Vec::<u32>::new(), |n| n).is_empty());
     }

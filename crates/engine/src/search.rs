@@ -8,36 +8,70 @@
 
 use std::hint::black_box;
 
+use crate::pages::Pages;
+
 /// Rows that are searched for together. Their numbers should fit the first cache.
 pub(crate) const TOGETHER: usize = 128;
+
+/// Stands for the place of a number that was not wanted.
+pub(crate) const NO_PLACE: u32 = u32::MAX;
 
 /// The numbers of many keys side by side, ascending within each key's range.
 #[derive(Debug)]
 pub(crate) struct Ascending {
     numbers: Vec<i64>,
-    /// How far each number is from the least of all, without the lowest `shift` bits.
-    upper: Vec<u32>,
+    /// The upper bits of each.
+    upper: Pages<u32>,
+    bits: UpperBits,
+}
+
+/// How far a number is from the least of all, without the lowest `shift` bits.
+#[derive(Clone, Copy, Debug)]
+struct UpperBits {
     least: i64,
     greatest: i64,
     shift: u32,
 }
 
-impl Ascending {
-    pub(crate) fn new(numbers: Vec<i64>) -> Self {
+/// [`Ascending`] numbers at hand for a loop.
+#[derive(Clone, Copy)]
+pub(crate) struct Searched<'a> {
+    numbers: &'a [i64],
+    upper: &'a [u32],
+    bits: UpperBits,
+}
+
+impl UpperBits {
+    fn within(numbers: &[i64]) -> Self {
         let least = numbers.iter().copied().min().unwrap_or(0);
         let greatest = numbers.iter().copied().max().unwrap_or(0);
         let n_bits = u64::BITS - greatest.abs_diff(least).leading_zeros();
-        let mut ascending = Self {
-            upper: Vec::with_capacity(numbers.len()),
-            numbers: Vec::new(),
+        Self {
             least,
             greatest,
             shift: n_bits.saturating_sub(u32::BITS),
-        };
-        let upper = numbers.iter().map(|&number| ascending.upper_of(number));
-        ascending.upper = upper.collect();
-        ascending.numbers = numbers;
-        ascending
+        }
+    }
+
+    /// Does not descend where numbers ascend, be they within the least and the greatest or not.
+    fn of(self, number: i64) -> u32 {
+        let within = number.clamp(self.least, self.greatest);
+        (within.abs_diff(self.least) >> self.shift) as u32
+    }
+}
+
+impl Ascending {
+    pub(crate) fn new(numbers: Vec<i64>) -> Self {
+        let bits = UpperBits::within(&numbers);
+        let mut upper = Pages::zeroed(numbers.len());
+        for (upper, &number) in upper.iter_mut().zip(&numbers) {
+            *upper = bits.of(number);
+        }
+        Self {
+            numbers,
+            upper,
+            bits,
+        }
     }
 
     pub(crate) fn numbers(&self) -> &[i64] {
@@ -45,37 +79,44 @@ impl Ascending {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.numbers.capacity() * size_of::<i64>() + self.upper.capacity() * size_of::<u32>()
+        self.numbers.capacity() * size_of::<i64>() + self.upper.memory()
     }
 
-    /// The places of all numbers, in which those of one part of their whole distance lie together:
-    /// parts ascend, and within a part numbers keep their order.
-    pub(crate) fn by_number(&self, n_parts: usize) -> Vec<u32> {
-        let distance = u64::from(self.upper_of(self.greatest)) + 1;
+    /// The same numbers, to search in.
+    pub(crate) fn searched(&self) -> Searched<'_> {
+        Searched {
+            numbers: &self.numbers,
+            upper: &self.upper,
+            bits: self.bits,
+        }
+    }
+
+    /// The places of wanted numbers, in which those of one part of their whole distance lie together:
+    /// parts ascend, and within a part numbers keep their order. [`NO_PLACE`] for all others.
+    pub(crate) fn by_number(&self, n_parts: usize, is_wanted: &[bool]) -> Pages<u32> {
+        let distance = u64::from(self.bits.of(self.bits.greatest)) + 1;
         let part = |upper: u32| (u64::from(upper) * n_parts as u64 / distance) as usize;
         let mut next = vec![0_u32; n_parts + 1];
-        for &upper in &self.upper {
-            next[part(upper) + 1] += 1;
+        for (&upper, &is_wanted) in self.upper.iter().zip(is_wanted) {
+            next[part(upper) + 1] += u32::from(is_wanted);
         }
         for at in 1..next.len() {
             next[at] += next[at - 1];
         }
-        let places = self.upper.iter().map(|&upper| {
+        let mut places = Pages::zeroed(self.numbers.len());
+        let numbers = self.upper.iter().zip(is_wanted);
+        for (place, (&upper, &is_wanted)) in places.iter_mut().zip(numbers) {
             let next = &mut next[part(upper)];
-            *next += 1;
-            *next - 1
-        });
-        places.collect()
+            *place = if is_wanted { *next } else { NO_PLACE };
+            *next += u32::from(is_wanted);
+        }
+        places
     }
+}
 
-    /// Does not descend where numbers ascend, be they within the least and the greatest or not.
-    fn upper_of(&self, number: i64) -> u32 {
-        let within = number.clamp(self.least, self.greatest);
-        (within.abs_diff(self.least) >> self.shift) as u32
-    }
-
+impl Searched<'_> {
     /// Reads what is compared in each range here and there, so that it is at hand.
-    pub(crate) fn touch(&self, ranges: &[(u32, u32)]) {
+    pub(crate) fn touch(self, ranges: &[(u32, u32)]) {
         let mut all = 0;
         for &(start, end) in ranges {
             let (start, end) = (start as usize, end as usize);
@@ -88,8 +129,8 @@ impl Ascending {
 
     /// The first place in a key's range whose number is not less than another; `end` if there is none.
     #[inline]
-    pub(crate) fn first_from(&self, (start, end): (u32, u32), than: i64) -> u32 {
-        let upper = self.upper_of(than);
+    pub(crate) fn first_from(self, (start, end): (u32, u32), than: i64) -> u32 {
+        let upper = self.bits.of(than);
         let first = start + n_less(&self.upper[start as usize..end as usize], upper) as u32;
         if first < end && self.upper[first as usize] == upper {
             let rest = &self.numbers[first as usize..end as usize];
@@ -100,8 +141,8 @@ impl Ascending {
 
     /// Whether another number is at least that of a place.
     #[inline]
-    pub(crate) fn is_reached(&self, place: u32, by: i64) -> bool {
-        let (held, upper) = (self.upper[place as usize], self.upper_of(by));
+    pub(crate) fn is_reached(self, place: u32, by: i64) -> bool {
+        let (held, upper) = (self.upper[place as usize], self.bits.of(by));
         if held == upper {
             return by >= self.numbers[place as usize];
         }
@@ -151,6 +192,7 @@ mod tests {
                 let far = [first ^ i64::MIN, first];
                 let all: Vec<i64> = of_key.chain(far).collect();
                 let ascending = Ascending::new(all.clone());
+                let ascending = ascending.searched();
                 let numbers = &all[..length as usize];
                 let range = (0, length as u32);
                 ascending.touch(&[range, (0, 0)]);
@@ -174,17 +216,21 @@ mod tests {
 
     #[test]
     fn places_are_by_part_and_each_is_given_once() {
-        let numbers = vec![5, 90, 10, 99, 0, 50, 51];
-        let places = Ascending::new(numbers).by_number(2);
-        assert_eq!(places, [0, 3, 1, 4, 2, 5, 6]);
-        assert!(Ascending::new(Vec::new()).by_number(2).is_empty());
-        assert_eq!(Ascending::new(vec![7, 7]).by_number(4), [0, 1]);
+        let ascending = Ascending::new(vec![5, 90, 10, 99, 0, 50, 51]);
+        let places = ascending.by_number(2, &[true; 7]);
+        assert_eq!(*places, [0, 3, 1, 4, 2, 5, 6]);
+        let places = ascending.by_number(2, &[true, true, false, false, true, true, false]);
+        assert_eq!(*places, [0, 2, NO_PLACE, NO_PLACE, 1, 3, NO_PLACE]);
+        assert!(Ascending::new(Vec::new()).by_number(2, &[]).is_empty());
+        let same = Ascending::new(vec![7, 7]);
+        assert_eq!(*same.by_number(4, &[true; 2]), [0, 1]);
     }
 
     #[test]
     fn numbers_of_no_great_distance_are_compared_whole() {
         let ascending = Ascending::new(vec![5, 7, 7, 1 << 31]);
-        assert_eq!(ascending.shift, 0);
+        assert_eq!(ascending.bits.shift, 0);
+        let ascending = ascending.searched();
         assert_eq!(ascending.first_from((0, 3), 7), 1);
         assert_eq!(ascending.first_from((0, 3), 8), 3);
         assert_eq!(ascending.first_from((1, 1), 8), 1);

@@ -8,6 +8,7 @@ use arrow_array::types::{Float32Type, Float64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt64Array};
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Schema};
+use bytemuck::{Pod, Zeroable};
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use provender_core::provider::{OfflineStore, RowAccess, WantedKeys};
@@ -154,11 +155,13 @@ pub(crate) enum RowNumbers {
 }
 
 /// What decides between two rows of a key, apart from tie breakers: the greater one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
 pub(crate) struct RowTime {
-    pub(crate) event: i64,
-    /// The least number where there is none.
-    created: i64,
+    /// How far the event is from the least instant.
+    event: u64,
+    /// The same of the created time, 0 where there is none.
+    created: u64,
     /// Whether there is a created time in the highest bit, which is above the least created time
     /// there can be; below it the row's number from the greatest one down, so that of equal rows
     /// the first wins on every run.
@@ -169,19 +172,23 @@ pub(crate) struct RowTime {
 const NUMBER: u64 = u64::MAX >> 1;
 
 impl RowTime {
-    /// Less than the time of any row.
+    /// Less than the time of any row, and all zeros.
     pub(crate) const NONE: Self = Self {
-        event: i64::MIN,
-        created: i64::MIN,
+        event: 0,
+        created: 0,
         rank: 0,
     };
 
     fn new(event: i64, created: Option<i64>, number: u64) -> Self {
         Self {
-            event,
-            created: created.unwrap_or(i64::MIN),
+            event: event.abs_diff(i64::MIN),
+            created: created.unwrap_or(i64::MIN).abs_diff(i64::MIN),
             rank: (u64::from(created.is_some()) << 63) | (NUMBER - number),
         }
+    }
+
+    pub(crate) fn event(self) -> i64 {
+        i64::MIN.wrapping_add_unsigned(self.event)
     }
 
     /// The row's number.

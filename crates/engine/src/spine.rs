@@ -199,6 +199,11 @@ impl SpineIndex {
         self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize
     }
 
+    /// The slots of some consecutive keys.
+    pub(crate) fn slots_of(&self, keys: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+        self.starts[keys.start] as usize..self.starts[keys.end] as usize
+    }
+
     /// The first slot of each key, and at the end the number of slots.
     pub(crate) fn starts(&self) -> &[u32] {
         &self.starts

@@ -1,22 +1,22 @@
 //! Values of rows that lie in chunks, gathered in another order.
 
+mod fetched;
+
 use arrow_array::builder::UInt32Builder;
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_empty_array, new_null_array};
+use arrow_array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow_schema::DataType;
-use arrow_select::concat::concat;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use provender_core::Result;
 
-use crate::woven::{Woven, is_of_words};
-use crate::{error, parallel};
+pub(crate) use self::fetched::Fetched;
+use crate::error;
+use crate::woven::Woven;
 
 /// A chunk and a row of it, or [`NOWHERE`].
 pub(crate) type Place = (u32, u32);
 /// The place of no row: values are null.
 pub(crate) const NOWHERE: Place = (u32::MAX, 0);
-/// Chunks of more bytes than this are not made one, since offsets of strings have 31 bits.
-const MOST_BYTES: usize = 1 << 30;
 
 /// Some columns of some rows.
 #[derive(Debug)]
@@ -25,7 +25,9 @@ pub(crate) struct Values {
     types: Vec<DataType>,
     /// Per chunk one array for each column.
     pub(crate) chunks: Vec<Vec<ArrayRef>>,
-    /// Columns of the only chunk that lie row by row instead.
+    /// Where all rows are numbered, the number of each chunk's first. The places of such rows are in chunk 0.
+    starts: Vec<usize>,
+    /// Columns of numbered rows that lie row by row instead.
     woven: Option<Weave>,
 }
 
@@ -42,77 +44,9 @@ impl Values {
             columns,
             types,
             chunks: Vec::new(),
+            starts: Vec::new(),
             woven: None,
         }
-    }
-
-    /// Rows that were fetched, as one chunk if they are not too large, and the place of each.
-    pub(crate) fn of_rows(
-        columns: Vec<String>,
-        types: Vec<DataType>,
-        batches: Vec<RecordBatch>,
-        n_threads: usize,
-    ) -> Result<(Self, Vec<Place>)> {
-        let mut values = Self::new(columns, types);
-        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-        let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if bytes > MOST_BYTES {
-            let mut places = Vec::with_capacity(n_rows);
-            for (chunk, batch) in batches.into_iter().enumerate() {
-                places.extend((0..batch.num_rows()).map(|row| (chunk as u32, row as u32)));
-                values.chunks.push(batch.columns().to_vec());
-            }
-            return Ok((values, places));
-        }
-        let mut batches: Vec<_> = batches
-            .into_iter()
-            .map(|batch| batch.columns().to_vec())
-            .collect();
-        let types = values.types.clone();
-        let (words, others): (Vec<usize>, Vec<usize>) = (0..types.len()).partition(|&column| {
-            is_of_words(&types[column], batches.iter().map(|batch| &batch[column]))
-        });
-        let is_woven = n_rows > 0 && words.len() > 1;
-        let joined = match is_woven {
-            true => others,
-            false => (0..types.len()).collect(),
-        };
-        let mut arrays: Vec<ArrayRef> = types.iter().map(new_empty_array).collect();
-        // As many at a time as there are threads, so that both copies of few are held.
-        for some in joined.chunks(parallel::n_parts(n_rows, n_threads)) {
-            let columns = some.iter().map(|&column| {
-                let parts = batches.iter_mut();
-                let parts = parts
-                    .map(|batch| std::mem::replace(&mut batch[column], arrays[column].clone()));
-                parts.collect::<Vec<ArrayRef>>()
-            });
-            let whole = parallel::each(columns.collect(), |parts: Vec<ArrayRef>| {
-                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-                match parts.as_slice() {
-                    [] => Ok(None),
-                    parts => concat(parts).map(Some).map_err(error::arrow),
-                }
-            });
-            for (&column, array) in some.iter().zip(whole) {
-                if let Some(array) = array? {
-                    arrays[column] = array;
-                }
-            }
-        }
-        if is_woven {
-            let mut columns = vec![None; types.len()];
-            for (at, &column) in words.iter().enumerate() {
-                columns[column] = Some(at);
-            }
-            let of = |column: &usize| types[*column].clone();
-            let batches = batches.into_iter();
-            let batches =
-                batches.map(|batch| words.iter().map(|&column| batch[column].clone()).collect());
-            let woven = Woven::new(words.iter().map(of).collect(), batches.collect(), n_threads);
-            values.woven = Some(Weave { woven, columns });
-        }
-        values.chunks.push(arrays);
-        Ok((values, (0..n_rows as u32).map(|row| (0, row)).collect()))
     }
 
     /// Bytes of a row, about.
@@ -144,10 +78,24 @@ impl Values {
         self.pick(places).gather(&all)
     }
 
+    /// Where numbered rows lie: chunks, counted from one, and rows of these.
+    fn indices(&self, rows: &UInt32Array) -> Vec<(usize, usize)> {
+        let indices = rows.iter().map(|row| match row {
+            None => (0, 0),
+            Some(row) => {
+                let row = row as usize;
+                let chunk = self.starts.partition_point(|&start| start <= row);
+                (chunk, row - self.starts[chunk - 1])
+            }
+        });
+        indices.collect()
+    }
+
     /// Some rows, in the order of their places, of which single columns are then gathered.
     pub(crate) fn pick(&self, places: &[Place]) -> Picked<'_> {
         let rows = match self.chunks.len() {
-            1 => PickedRows::OfOne(rows_of(places)),
+            1 => PickedRows::Numbered(rows_of(places)),
+            _ if !self.starts.is_empty() => PickedRows::Numbered(rows_of(places)),
             _ => PickedRows::OfMany(
                 places
                     .iter()
@@ -169,8 +117,8 @@ pub(crate) struct Picked<'a> {
 }
 
 enum PickedRows {
-    /// Rows of the only chunk.
-    OfOne(UInt32Array),
+    /// Rows of the only chunk, or of all chunks by their numbers.
+    Numbered(UInt32Array),
     /// Chunks, counted from one, and rows of these; the first row of chunk zero is null.
     OfMany(Vec<(usize, usize)>),
 }
@@ -188,7 +136,7 @@ impl Picked<'_> {
     }
 
     fn gather(&self, columns: &[usize]) -> Result<Vec<ArrayRef>> {
-        let (Some(weave), PickedRows::OfOne(rows)) = (&self.values.woven, &self.rows) else {
+        let (Some(weave), PickedRows::Numbered(rows)) = (&self.values.woven, &self.rows) else {
             return columns
                 .iter()
                 .map(|&column| self.gather_one(column))
@@ -213,17 +161,17 @@ impl Picked<'_> {
             .chunks
             .iter()
             .map(|chunk| chunk[column].as_ref());
-        match &self.rows {
-            PickedRows::OfOne(rows) => match kept.next() {
-                Some(values) => take(values, rows, None).map_err(error::arrow),
-                None => Err(error::defect("rows were picked of no chunk")),
+        let indices = match &self.rows {
+            PickedRows::Numbered(rows) if kept.len() == 1 => match kept.next() {
+                Some(values) => return take(values, rows, None).map_err(error::arrow),
+                None => return Err(error::defect("rows were picked of no chunk")),
             },
-            PickedRows::OfMany(indices) => {
-                let null = new_null_array(&self.values.types[column], 1);
-                let arrays: Vec<&dyn Array> = std::iter::once(null.as_ref()).chain(kept).collect();
-                interleave(&arrays, indices).map_err(error::arrow)
-            }
-        }
+            PickedRows::Numbered(rows) => &self.values.indices(rows),
+            PickedRows::OfMany(indices) => indices,
+        };
+        let null = new_null_array(&self.values.types[column], 1);
+        let arrays: Vec<&dyn Array> = std::iter::once(null.as_ref()).chain(kept).collect();
+        interleave(&arrays, indices).map_err(error::arrow)
     }
 }
 

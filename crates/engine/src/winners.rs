@@ -18,6 +18,7 @@ use provender_core::Result;
 
 use crate::error;
 use crate::matches::Matches;
+use crate::pages::Pages;
 use crate::parallel;
 use crate::source::{RowTime, TimedRows, column, compare};
 use crate::spine::{NO_SLOT, SpineIndex};
@@ -31,7 +32,7 @@ const COMPACT_AFTER: usize = 1 << 14;
 /// The greatest row per slot.
 #[derive(Debug)]
 pub(crate) struct Winners {
-    held: Vec<RowTime>,
+    held: Pages<RowTime>,
     ties: Option<Vec<Box<[u8]>>>,
     kept: Option<Kept>,
 }
@@ -51,7 +52,7 @@ impl Winners {
     /// Winners whose values are fetched in the end.
     pub(crate) fn numbered(n_slots: usize, with_ties: bool) -> Self {
         Self {
-            held: vec![RowTime::NONE; n_slots],
+            held: Pages::zeroed(n_slots),
             ties: with_ties.then(|| vec![Box::default(); n_slots]),
             kept: None,
         }
@@ -85,13 +86,13 @@ impl Winners {
         let kept = self.kept.as_ref().map_or(0, |kept| {
             kept.places.capacity() * size_of::<Place>() + kept.memory
         });
-        self.held.capacity() * size_of::<RowTime>() + ties + kept
+        self.held.memory() + ties + kept
     }
 
     /// Makes room for slots up to `n_slots`.
     pub(crate) fn grow(&mut self, n_slots: usize) {
         if n_slots > self.held.len() {
-            self.held.resize(n_slots, RowTime::NONE);
+            self.held.grow(n_slots);
             if let Some(ties) = &mut self.ties {
                 ties.resize(n_slots, Box::default());
             }
@@ -110,8 +111,9 @@ impl Winners {
         only_where: Option<&NullBuffer>,
     ) -> Result<()> {
         if self.ties.is_none() && self.kept.is_none() && only_where.is_none() {
+            let held: &mut [RowTime] = &mut self.held;
             for found in matches.rows() {
-                let held = &mut self.held[found.first as usize];
+                let held = &mut held[found.first as usize];
                 *held = (*held).max(rows.time_at(found.row as usize));
             }
             return Ok(());
@@ -201,7 +203,7 @@ impl Winners {
             ours.n_kept += theirs.n_kept;
             their_places = theirs.places;
         }
-        for (slot, theirs) in other.held.into_iter().enumerate() {
+        for (slot, &theirs) in other.held.iter().enumerate() {
             let our_ties: &[u8] = self.ties.as_ref().map_or(&[], |ties| &ties[slot]);
             let their_ties: &[u8] = other.ties.as_ref().map_or(&[], |ties| &ties[slot]);
             if compare((theirs, their_ties), (self.held[slot], our_ties)) != Ordering::Greater {
@@ -238,20 +240,20 @@ impl Winners {
     /// [`Self::carry`] of some keys.
     fn carry_keys(&self, index: &SpineIndex, keys: Range<usize>, ttl_us: Option<i64>) -> Vec<u32> {
         let mut sources = Vec::new();
+        let held: &[RowTime] = &self.held;
         for key in keys.start as u32..keys.end as u32 {
             let mut best = NO_SLOT;
             let slots = index.slots(key);
             for (slot, &time) in slots.clone().zip(index.times(slots)) {
-                if self.held[slot] != RowTime::NONE
+                if held[slot] != RowTime::NONE
                     && (best == NO_SLOT
                         || self.compare_slots(slot, best as usize) == Ordering::Greater)
                 {
                     best = slot as u32;
                 }
                 let is_alive = best != NO_SLOT
-                    && ttl_us.is_none_or(|ttl| {
-                        self.held[best as usize].event >= time.saturating_sub(ttl)
-                    });
+                    && ttl_us
+                        .is_none_or(|ttl| held[best as usize].event() >= time.saturating_sub(ttl));
                 sources.push(if is_alive { best } else { NO_SLOT });
             }
         }

@@ -4,60 +4,61 @@
 //! its own; where a row's values lie side by side, a row does.
 
 use arrow_array::{Array, ArrayRef, UInt32Array, UInt64Array, make_array};
+use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use provender_core::Result;
 
-use crate::{error, parallel};
+use crate::error;
+use crate::pages::Pages;
 
 /// Rows that are gathered together: what they touch should fit the first cache.
 const TOGETHER: usize = 128;
 
-/// Columns of values of eight bytes, none of them null.
+/// Columns of values of eight bytes, of rows some of which are there.
 #[derive(Debug)]
 pub(crate) struct Woven {
     types: Vec<DataType>,
-    words: Vec<u64>,
+    words: Pages<u64>,
+    n_rows: usize,
+    n_pushed: usize,
+    /// Of a column that has any nulls, which rows' values are null.
+    nulls: Vec<Option<Vec<bool>>>,
 }
 
 /// Whether a column can be woven.
-pub(crate) fn is_of_words<'a>(
-    data_type: &DataType,
-    mut parts: impl Iterator<Item = &'a ArrayRef>,
-) -> bool {
-    data_type.primitive_width() == Some(8) && parts.all(|part| part.null_count() == 0)
+pub(crate) fn is_of_words(data_type: &DataType) -> bool {
+    data_type.primitive_width() == Some(8)
 }
 
 impl Woven {
-    /// Weaves rows that lie in batches, each of which is let go as soon as it is done. Every column [`is_of_words`].
-    pub(crate) fn new(types: Vec<DataType>, batches: Vec<Vec<ArrayRef>>, n_threads: usize) -> Self {
-        let width = types.len();
-        let n_rows = |batch: &Vec<ArrayRef>| batch.first().map_or(0, |column| column.len());
-        let n_all: usize = batches.iter().map(n_rows).sum();
-        let mut words = vec![0; n_all * width];
-        let n_parts = parallel::n_parts(n_all, n_threads).min(batches.len().max(1));
-        let mut batches = batches.into_iter();
-        let mut rest = words.as_mut_slice();
-        let mut parts = Vec::with_capacity(n_parts);
-        for range in parallel::ranges(batches.len(), n_parts) {
-            let batches: Vec<Vec<ArrayRef>> = batches.by_ref().take(range.len()).collect();
-            let n_words = batches.iter().map(n_rows).sum::<usize>() * width;
-            let (own, others) = std::mem::take(&mut rest).split_at_mut(n_words);
-            rest = others;
-            parts.push((batches, own));
+    /// Room for so many rows. Every column [`is_of_words`].
+    pub(crate) fn new(types: Vec<DataType>, n_rows: usize) -> Self {
+        Self {
+            words: Pages::zeroed(n_rows * types.len()),
+            n_rows,
+            n_pushed: 0,
+            nulls: vec![None; types.len()],
+            types,
         }
-        parallel::each(
-            parts,
-            |(batches, words): (Vec<Vec<ArrayRef>>, &mut [u64])| {
-                let mut rest = words;
-                for batch in batches {
-                    let n_words = n_rows(&batch) * width;
-                    let (own, others) = std::mem::take(&mut rest).split_at_mut(n_words);
-                    rest = others;
-                    weave(&batch, own);
-                }
-            },
+    }
+
+    /// Weaves the next rows, for which there is room.
+    pub(crate) fn push(&mut self, columns: &[&ArrayRef]) {
+        let n_rows = columns.first().map_or(0, |column| column.len());
+        let (first, width) = (self.n_pushed, self.types.len());
+        weave(
+            columns,
+            &mut self.words[first * width..(first + n_rows) * width],
         );
-        Self { types, words }
+        for (is_null, column) in self.nulls.iter_mut().zip(columns) {
+            if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
+                let is_null = is_null.get_or_insert_with(|| vec![false; self.n_rows]);
+                for (is_null, is_valid) in is_null[first..].iter_mut().zip(nulls) {
+                    *is_null = !is_valid;
+                }
+            }
+        }
+        self.n_pushed += n_rows;
     }
 
     pub(crate) fn row_bytes(&self) -> usize {
@@ -67,20 +68,25 @@ impl Woven {
     /// Some columns' values of rows, null where the row is.
     pub(crate) fn gather(&self, columns: &[usize], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
         let width = self.types.len();
+        let words: &[u64] = &self.words;
         let mut gathered: Vec<Vec<u64>> = columns
             .iter()
             .map(|_| Vec::with_capacity(rows.len()))
             .collect();
         for rows in rows.values().chunks(TOGETHER) {
             for (values, &column) in gathered.iter_mut().zip(columns) {
-                values.extend(
-                    rows.iter()
-                        .map(|&row| self.words[row as usize * width + column]),
-                );
+                values.extend(rows.iter().map(|&row| words[row as usize * width + column]));
             }
         }
         let arrays = gathered.into_iter().zip(columns).map(|(values, &column)| {
-            let values = UInt64Array::new(values.into(), rows.nulls().cloned()).into_data();
+            let nulls = match &self.nulls[column] {
+                None => rows.nulls().cloned(),
+                Some(is_null) => Some(NullBuffer::from_iter(
+                    rows.iter()
+                        .map(|row| row.is_some_and(|row| !is_null[row as usize])),
+                )),
+            };
+            let values = UInt64Array::new(values.into(), nulls).into_data();
             let data = values.into_builder().data_type(self.types[column].clone());
             data.build().map(make_array).map_err(error::arrow)
         });
@@ -89,7 +95,7 @@ impl Woven {
 }
 
 /// Writes a batch's columns into its rows' words.
-fn weave(batch: &[ArrayRef], words: &mut [u64]) {
+fn weave(batch: &[&ArrayRef], words: &mut [u64]) {
     let data: Vec<_> = batch.iter().map(|column| column.to_data()).collect();
     let columns: Vec<&[u64]> = data
         .iter()
@@ -119,27 +125,28 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were_in_any_order() {
         let n = 100_000_i64;
-        let batches: Vec<Vec<ArrayRef>> = [(0, 7), (7, 7), (7, 60_000), (60_000, n)]
-            .into_iter()
-            .map(|(start, end)| {
-                let ints = Int64Array::from_iter_values(-1..n)
-                    .slice(start as usize + 1, (end - start) as usize);
-                let floats = Float64Array::from_iter_values((start..end).map(|n| n as f64 / 3.0));
-                vec![Arc::new(ints) as ArrayRef, Arc::new(floats)]
-            })
-            .collect();
-        let types = vec![DataType::Int64, DataType::Float64];
-        for n_threads in [1, 3] {
-            let woven = Woven::new(types.clone(), batches.clone(), n_threads);
-            let rows: UInt32Array = (0..5_000_u32)
-                .map(|row| (row % 7 != 0).then_some(row * 7_919 % n as u32))
-                .collect();
-            let gathered = woven.gather(&[1, 0, 0], &rows).unwrap();
-            let floats: Float64Array = rows.iter().map(|row| Some(f64::from(row?) / 3.0)).collect();
-            let ints: Int64Array = rows.iter().map(|row| Some(i64::from(row?))).collect();
-            assert_eq!(&gathered[0], &(Arc::new(floats) as ArrayRef));
-            let ints: ArrayRef = Arc::new(ints);
-            assert_eq!((&gathered[1], &gathered[2]), (&ints, &ints));
+        let types = vec![DataType::Int64, DataType::Float64, DataType::Int64];
+        let mut woven = Woven::new(types, n as usize);
+        let rare = |n: i64| (n % 9_973 != 5).then_some(n);
+        for (start, end) in [(0, 7), (7, 7), (7, 60_000), (60_000, n)] {
+            // Of a slice of a larger array, as batches often are.
+            let ints = Int64Array::from_iter_values(-1..n)
+                .slice(start as usize + 1, (end - start) as usize);
+            let floats = Float64Array::from_iter_values((start..end).map(|n| n as f64 / 3.0));
+            let some: Int64Array = (start..end).map(rare).collect();
+            let (ints, floats): (ArrayRef, ArrayRef) = (Arc::new(ints), Arc::new(floats));
+            woven.push(&[&ints, &floats, &(Arc::new(some) as ArrayRef)]);
         }
+        let rows: UInt32Array = (0..5_000_u32)
+            .map(|row| (row % 7 != 0).then_some(row * 7_919 % n as u32))
+            .collect();
+        let gathered = woven.gather(&[1, 0, 2, 0], &rows).unwrap();
+        let floats: Float64Array = rows.iter().map(|row| Some(f64::from(row?) / 3.0)).collect();
+        let ints: Int64Array = rows.iter().map(|row| Some(i64::from(row?))).collect();
+        let some: Int64Array = rows.iter().map(|row| rare(i64::from(row?))).collect();
+        assert!(some.null_count() > ints.null_count());
+        let (ints, some): (ArrayRef, ArrayRef) = (Arc::new(ints), Arc::new(some));
+        assert_eq!(&gathered[0], &(Arc::new(floats) as ArrayRef));
+        assert_eq!(gathered[1..], [ints.clone(), some, ints]);
     }
 }

@@ -3,9 +3,11 @@
 //! Double-double arithmetic after Dekker (1971) and Knuth (TAOCP 2, 4.2.2).
 
 use arrow_buffer::i256;
+use bytemuck::{Pod, Zeroable};
 
 /// An unevaluated sum of two floats. Infinite and NaN values live in `high`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct Double {
     high: f64,
     low: f64,

@@ -1,9 +1,12 @@
 //! Means and deviations that can be merged.
 
+use bytemuck::{Pod, Zeroable};
+
 use super::double::Double;
 
 /// Mean and sum of squared deviations of finite values; merged after Chan, Golub and LeVeque (1979).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct Moments {
     n: u64,
     mean: Double,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array};
 use arrow_buffer::{NullBuffer, ScalarBuffer, i256};
+use bytemuck::{Pod, Zeroable};
 use provender_core::model::AggregateFunction;
 use provender_core::{Error, Result, ValueType, codes};
 
@@ -13,22 +14,84 @@ use super::moments::Moments;
 use super::ordinal::{self, Ordinals};
 use super::segments::{Counted, Window, slide};
 use crate::error::defect;
+use crate::pages::Pages;
 
 /// The partial aggregates of all nodes, by what is computed.
 #[derive(Debug)]
 pub(super) enum Partials {
-    Count(Vec<u64>),
-    /// Of values of at most 64 bits, of which an i128 holds the sum of any number that there can be.
-    SumWhole(Vec<(u64, i128)>),
+    Count(Pages<u64>),
+    SumWhole(Pages<WholeSum>),
     SumExact(Vec<(u64, i256)>),
-    SumFloat(Vec<(u64, Double)>),
-    Moments(Vec<Moments>),
-    /// The greatest number; for `min` numbers are negated by complement.
-    Extreme(Vec<Option<i64>>),
+    SumFloat(Pages<FloatSum>),
+    Moments(Pages<Moments>),
+    Extreme(Pages<Extreme>),
     ExtremeWide(Vec<Option<i128>>),
     ExtremeBytes(Vec<Option<Box<[u8]>>>),
     Distinct(Vec<Occurrences<i128>>),
     DistinctBytes(Vec<Occurrences<Box<[u8]>>>),
+}
+
+/// How many values of at most 64 bits there are, and their sum: an i128 holds that of any number that
+/// there can be.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C, packed(8))]
+pub(super) struct WholeSum {
+    n: u64,
+    sum: i128,
+}
+
+/// How many floats there are, and their sum.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct FloatSum {
+    n: u64,
+    sum: Double,
+}
+
+/// The greatest number, if there is any; for `min` numbers are negated by complement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Extreme {
+    is_any: u64,
+    number: i64,
+}
+
+impl WholeSum {
+    fn add(&mut self, value: i64) {
+        self.n += 1;
+        self.sum += i128::from(value);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum += other.sum;
+    }
+}
+
+impl FloatSum {
+    fn add(&mut self, value: f64) {
+        self.n += 1;
+        self.sum = self.sum.add_f64(value);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum = self.sum.add(other.sum);
+    }
+}
+
+impl Extreme {
+    fn add(&mut self, number: i64) {
+        self.merge(&Self { is_any: 1, number });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        *self = (*self).max(*other);
+    }
+
+    fn number(self) -> Option<i128> {
+        (self.is_any != 0).then(|| self.number.into())
+    }
 }
 
 /// A batch's column as an aggregate reads it.
@@ -59,12 +122,12 @@ impl Partials {
     /// Bytes of all nodes, without those that lie elsewhere.
     pub(super) fn memory(&self) -> usize {
         match self {
-            Self::Count(nodes) => size_of_val(nodes.as_slice()),
-            Self::SumWhole(nodes) => size_of_val(nodes.as_slice()),
+            Self::Count(nodes) => nodes.memory(),
+            Self::SumWhole(nodes) => nodes.memory(),
             Self::SumExact(nodes) => size_of_val(nodes.as_slice()),
-            Self::SumFloat(nodes) => size_of_val(nodes.as_slice()),
-            Self::Moments(nodes) => size_of_val(nodes.as_slice()),
-            Self::Extreme(nodes) => size_of_val(nodes.as_slice()),
+            Self::SumFloat(nodes) => nodes.memory(),
+            Self::Moments(nodes) => nodes.memory(),
+            Self::Extreme(nodes) => nodes.memory(),
             Self::ExtremeWide(nodes) => size_of_val(nodes.as_slice()),
             Self::ExtremeBytes(nodes) => size_of_val(nodes.as_slice()),
             Self::Distinct(nodes) => size_of_val(nodes.as_slice()),
@@ -72,29 +135,27 @@ impl Partials {
         }
     }
 
-    /// The nodes in the order of their places, each of which is given once.
-    pub(super) fn ordered(self, places: &[u32]) -> Self {
+    /// The nodes at places; any for [`NO_PLACE`](crate::search::NO_PLACE), which no window covers.
+    pub(super) fn at(&self, places: &[u32]) -> Self {
         match self {
-            Self::Count(nodes) => Self::Count(ordered(nodes, places)),
-            Self::SumWhole(nodes) => Self::SumWhole(ordered(nodes, places)),
-            Self::SumExact(nodes) => Self::SumExact(ordered(nodes, places)),
-            Self::SumFloat(nodes) => Self::SumFloat(ordered(nodes, places)),
-            Self::Moments(nodes) => Self::Moments(ordered(nodes, places)),
-            Self::Extreme(nodes) => Self::Extreme(ordered(nodes, places)),
-            Self::ExtremeWide(nodes) => Self::ExtremeWide(ordered(nodes, places)),
-            Self::ExtremeBytes(nodes) => Self::ExtremeBytes(ordered(nodes, places)),
-            Self::Distinct(nodes) => Self::Distinct(ordered(nodes, places)),
-            Self::DistinctBytes(nodes) => Self::DistinctBytes(ordered(nodes, places)),
+            Self::Count(nodes) => Self::Count(at(nodes, places).into()),
+            Self::SumWhole(nodes) => Self::SumWhole(at(nodes, places).into()),
+            Self::SumExact(nodes) => Self::SumExact(at(nodes, places)),
+            Self::SumFloat(nodes) => Self::SumFloat(at(nodes, places).into()),
+            Self::Moments(nodes) => Self::Moments(at(nodes, places).into()),
+            Self::Extreme(nodes) => Self::Extreme(at(nodes, places).into()),
+            Self::ExtremeWide(nodes) => Self::ExtremeWide(at(nodes, places)),
+            Self::ExtremeBytes(nodes) => Self::ExtremeBytes(at(nodes, places)),
+            Self::Distinct(nodes) => Self::Distinct(at(nodes, places)),
+            Self::DistinctBytes(nodes) => Self::DistinctBytes(at(nodes, places)),
         }
     }
 }
 
-/// Nodes by their places, in the order of the places.
-fn ordered<T: Default>(mut nodes: Vec<T>, places: &[u32]) -> Vec<T> {
-    let taken = places
-        .iter()
-        .map(|&place| std::mem::take(&mut nodes[place as usize]));
-    taken.collect()
+fn at<T: Clone>(nodes: &[T], places: &[u32]) -> Vec<T> {
+    let last = nodes.len().saturating_sub(1);
+    let places = places.iter().map(|&place| last.min(place as usize));
+    places.map(|place| nodes[place].clone()).collect()
 }
 
 /// Calls `add` with the place of the cell and the row of each that has a value.
@@ -152,15 +213,13 @@ impl Aggregate {
     pub(super) fn partials(&self, n_nodes: usize) -> Result<Partials> {
         use AggregateFunction as F;
         Ok(match self.function {
-            F::Count => Partials::Count(vec![0; n_nodes]),
-            F::Sum | F::Mean if self.is_float() => {
-                Partials::SumFloat(vec![(0, Double::default()); n_nodes])
-            }
-            F::Sum | F::Mean if self.is_narrow() => Partials::SumWhole(vec![(0, 0); n_nodes]),
+            F::Count => Partials::Count(Pages::zeroed(n_nodes)),
+            F::Sum | F::Mean if self.is_float() => Partials::SumFloat(Pages::zeroed(n_nodes)),
+            F::Sum | F::Mean if self.is_narrow() => Partials::SumWhole(Pages::zeroed(n_nodes)),
             F::Sum | F::Mean => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
-            F::Stddev => Partials::Moments(vec![Moments::default(); n_nodes]),
+            F::Stddev => Partials::Moments(Pages::zeroed(n_nodes)),
             F::Min | F::Max if self.is_bytes() => Partials::ExtremeBytes(vec![None; n_nodes]),
-            F::Min | F::Max if self.is_narrow() => Partials::Extreme(vec![None; n_nodes]),
+            F::Min | F::Max if self.is_narrow() => Partials::Extreme(Pages::zeroed(n_nodes)),
             F::Min | F::Max => Partials::ExtremeWide(vec![None; n_nodes]),
             F::CountDistinct if self.is_bytes() => {
                 Partials::DistinctBytes(vec![Occurrences::default(); n_nodes])
@@ -228,9 +287,7 @@ impl Aggregate {
         match (partials, input) {
             (Partials::Count(counts), _) => counts[node] += 1,
             (Partials::SumWhole(sums), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                let (n, sum) = &mut sums[node];
-                *n += 1;
-                *sum += i128::from(values[row]);
+                sums[node].add(values[row]);
             }
             (Partials::SumExact(sums), Input::Ordinal(Ordinals::Wide(values), _)) => {
                 let (n, sum) = &mut sums[node];
@@ -238,9 +295,7 @@ impl Aggregate {
                 *sum = sum.wrapping_add(i256::from_i128(values[row]));
             }
             (Partials::SumFloat(sums), Input::Float(values, _)) => {
-                let (n, sum) = &mut sums[node];
-                *n += 1;
-                *sum = sum.add_f64(values[row]);
+                sums[node].add(values[row]);
             }
             (Partials::Moments(moments), Input::Float(values, _)) => {
                 moments[node].merge(&Moments::of(Double::from_f64(values[row])));
@@ -249,7 +304,7 @@ impl Aggregate {
                 moments[node].merge(&Moments::of(Double::from_i128(values.number(row))));
             }
             (Partials::Extreme(extremes), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                extremes[node] = extremes[node].max(Some(values[row]));
+                extremes[node].add(values[row]);
             }
             (Partials::ExtremeWide(extremes), Input::Ordinal(Ordinals::Wide(values), _)) => {
                 extremes[node] = extremes[node].max(Some(values[row]));
@@ -289,25 +344,21 @@ impl Aggregate {
         // The aggregates that are asked for most have loops of their own, in which many rows wait for
         // memory at a time.
         match (partials, input) {
-            (Partials::Count(counts), _) => each(found, nulls, |cell, _| counts[cell] += 1),
+            (Partials::Count(counts), _) => {
+                let counts: &mut [u64] = counts;
+                each(found, nulls, |cell, _| counts[cell] += 1);
+            }
             (Partials::SumFloat(sums), Input::Float(values, _)) => {
-                each(found, nulls, |cell, row| {
-                    let (n, sum) = &mut sums[cell];
-                    *n += 1;
-                    *sum = sum.add_f64(values[row]);
-                });
+                let sums: &mut [FloatSum] = sums;
+                each(found, nulls, |cell, row| sums[cell].add(values[row]));
             }
             (Partials::SumWhole(sums), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                each(found, nulls, |cell, row| {
-                    let (n, sum) = &mut sums[cell];
-                    *n += 1;
-                    *sum += i128::from(values[row]);
-                });
+                let sums: &mut [WholeSum] = sums;
+                each(found, nulls, |cell, row| sums[cell].add(values[row]));
             }
             (Partials::Extreme(extremes), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                each(found, nulls, |cell, row| {
-                    extremes[cell] = extremes[cell].max(Some(values[row]));
-                });
+                let extremes: &mut [Extreme] = extremes;
+                each(found, nulls, |cell, row| extremes[cell].add(values[row]));
             }
             (partials, _) => {
                 let mut grown = 0;
@@ -339,14 +390,18 @@ impl Aggregate {
             (Partials::Count(ours), Partials::Count(theirs)) => {
                 all(ours, theirs, |ours, theirs| *ours += theirs);
             }
-            (Partials::SumWhole(ours), Partials::SumWhole(theirs)) => all(ours, theirs, add_whole),
+            (Partials::SumWhole(ours), Partials::SumWhole(theirs)) => {
+                all(ours, theirs, WholeSum::merge)
+            }
             (Partials::SumExact(ours), Partials::SumExact(theirs)) => all(ours, theirs, add_exact),
-            (Partials::SumFloat(ours), Partials::SumFloat(theirs)) => all(ours, theirs, add_float),
+            (Partials::SumFloat(ours), Partials::SumFloat(theirs)) => {
+                all(ours, theirs, FloatSum::merge)
+            }
             (Partials::Moments(ours), Partials::Moments(theirs)) => {
                 all(ours, theirs, Moments::merge);
             }
             (Partials::Extreme(ours), Partials::Extreme(theirs)) => {
-                all(ours, theirs, |ours, theirs| *ours = (*ours).max(*theirs));
+                all(ours, theirs, Extreme::merge);
             }
             (Partials::ExtremeWide(ours), Partials::ExtremeWide(theirs)) => {
                 all(ours, theirs, |ours, theirs| *ours = (*ours).max(*theirs));
@@ -381,15 +436,21 @@ impl Aggregate {
     pub(super) fn slide(&self, cells: &Partials, windows: &[Window]) -> Partials {
         match cells {
             Partials::Count(cells) => {
-                Partials::Count(slide(cells, windows, |ours, theirs| *ours += theirs))
+                Partials::Count(slide(cells, windows, |ours, theirs| *ours += theirs).into())
             }
-            Partials::SumWhole(cells) => Partials::SumWhole(slide(cells, windows, add_whole)),
+            Partials::SumWhole(cells) => {
+                Partials::SumWhole(slide(cells, windows, WholeSum::merge).into())
+            }
             Partials::SumExact(cells) => Partials::SumExact(slide(cells, windows, add_exact)),
-            Partials::SumFloat(cells) => Partials::SumFloat(slide(cells, windows, add_float)),
-            Partials::Moments(cells) => Partials::Moments(slide(cells, windows, Moments::merge)),
-            Partials::Extreme(cells) => Partials::Extreme(slide(cells, windows, |ours, theirs| {
-                *ours = (*ours).max(*theirs);
-            })),
+            Partials::SumFloat(cells) => {
+                Partials::SumFloat(slide(cells, windows, FloatSum::merge).into())
+            }
+            Partials::Moments(cells) => {
+                Partials::Moments(slide(cells, windows, Moments::merge).into())
+            }
+            Partials::Extreme(cells) => {
+                Partials::Extreme(slide(cells, windows, Extreme::merge).into())
+            }
             Partials::ExtremeWide(cells) => {
                 Partials::ExtremeWide(slide(cells, windows, |ours, theirs| {
                     *ours = (*ours).max(*theirs);
@@ -400,8 +461,8 @@ impl Aggregate {
                     self.keep_extreme(ours, theirs);
                 }))
             }
-            Partials::Distinct(cells) => Partials::Count(slide_sets(cells, windows)),
-            Partials::DistinctBytes(cells) => Partials::Count(slide_sets(cells, windows)),
+            Partials::Distinct(cells) => Partials::Count(slide_sets(cells, windows).into()),
+            Partials::DistinctBytes(cells) => Partials::Count(slide_sets(cells, windows).into()),
         }
     }
 
@@ -411,7 +472,7 @@ impl Aggregate {
             Partials::Count(counts) => counts[to] += counts[from],
             Partials::SumWhole(sums) => {
                 let parent = sums[from];
-                add_whole(&mut sums[to], &parent);
+                sums[to].merge(&parent);
             }
             Partials::SumExact(sums) => {
                 let parent = sums[from];
@@ -419,13 +480,16 @@ impl Aggregate {
             }
             Partials::SumFloat(sums) => {
                 let parent = sums[from];
-                add_float(&mut sums[to], &parent);
+                sums[to].merge(&parent);
             }
             Partials::Moments(moments) => {
                 let parent = moments[from];
                 moments[to].merge(&parent);
             }
-            Partials::Extreme(extremes) => extremes[to] = extremes[to].max(extremes[from]),
+            Partials::Extreme(extremes) => {
+                let parent = extremes[from];
+                extremes[to].merge(&parent);
+            }
             Partials::ExtremeWide(extremes) => extremes[to] = extremes[to].max(extremes[from]),
             Partials::ExtremeBytes(extremes) => {
                 let (head, tail) = extremes.split_at_mut(to);
@@ -456,12 +520,14 @@ impl Aggregate {
             Partials::SumWhole(sums) if self.function == F::Mean => Arc::new(
                 nodes
                     .iter()
-                    .map(|&node| self.mean(sums[node].0, Double::from_i128(sums[node].1)))
+                    .map(|&node| self.mean(sums[node].n, Double::from_i128(sums[node].sum)))
                     .collect::<Float64Array>(),
             ),
             Partials::SumWhole(sums) => {
                 return self.finish_sums(
-                    nodes.iter().map(|&node| (sums[node].0, Some(sums[node].1))),
+                    nodes
+                        .iter()
+                        .map(|&node| (sums[node].n, Some(sums[node].sum))),
                     what,
                 );
             }
@@ -482,7 +548,7 @@ impl Aggregate {
                     .iter()
                     .map(|&node| {
                         // The division rounds once more, which is far within what sums may differ by.
-                        let (n, sum) = sums[node];
+                        let FloatSum { n, sum } = sums[node];
                         (n > 0).then(|| sum.to_f64() / n as f64)
                     })
                     .collect::<Float64Array>(),
@@ -490,7 +556,7 @@ impl Aggregate {
             Partials::SumFloat(sums) => Arc::new(
                 nodes
                     .iter()
-                    .map(|&node| (sums[node].0 > 0).then(|| sums[node].1.to_f64()))
+                    .map(|&node| (sums[node].n > 0).then(|| sums[node].sum.to_f64()))
                     .collect::<Float64Array>(),
             ),
             Partials::Moments(moments) => Arc::new(
@@ -500,7 +566,7 @@ impl Aggregate {
                     .collect::<Float64Array>(),
             ),
             Partials::Extreme(extremes) => {
-                let numbers = nodes.iter().map(|&node| extremes[node].map(i128::from));
+                let numbers = nodes.iter().map(|&node| extremes[node].number());
                 return ordinal::from_numbers(self.as_they_were(numbers), &self.output);
             }
             Partials::ExtremeWide(extremes) => {
@@ -578,14 +644,6 @@ impl Aggregate {
     }
 }
 
-fn add_whole(ours: &mut (u64, i128), theirs: &(u64, i128)) {
-    *ours = (ours.0 + theirs.0, ours.1 + theirs.1);
-}
-
 fn add_exact(ours: &mut (u64, i256), theirs: &(u64, i256)) {
     *ours = (ours.0 + theirs.0, ours.1.wrapping_add(theirs.1));
-}
-
-fn add_float(ours: &mut (u64, Double), theirs: &(u64, Double)) {
-    *ours = (ours.0 + theirs.0, ours.1.add(theirs.1));
 }

@@ -7,10 +7,9 @@ use provender_core::request::ViewJoin;
 
 use super::aggregation::window_aggregations;
 use super::distinct::Occurrences;
-use super::double::Double;
 use super::moments::Moments;
 use super::ordinal;
-use super::partial::have_same_partials;
+use super::partial::{Extreme, FloatSum, WholeSum, have_same_partials};
 use super::segments::Segments;
 
 /// Bytes that a slot takes for the windows of views, by estimate since the types of columns are not known:
@@ -58,12 +57,12 @@ fn cell_bytes(function: AggregateFunction, output: &ValueType) -> u64 {
     let is_narrow = ordinal::is_narrow(output);
     let n_bytes = match function {
         F::Count => size_of::<u64>(),
-        F::Sum if output.is_float() => size_of::<(u64, Double)>(),
-        F::Sum | F::Mean if is_narrow => size_of::<(u64, i128)>(),
+        F::Sum if output.is_float() => size_of::<FloatSum>(),
+        F::Sum | F::Mean if is_narrow => size_of::<WholeSum>(),
         F::Sum | F::Mean => size_of::<(u64, i256)>(),
         F::Stddev => size_of::<Moments>(),
         F::Min | F::Max if output.to_arrow().primitive_width().is_none() => 48,
-        F::Min | F::Max if is_narrow => size_of::<Option<i64>>(),
+        F::Min | F::Max if is_narrow => size_of::<Extreme>(),
         F::Min | F::Max => size_of::<Option<i128>>(),
         // Some values.
         _ => 4 * size_of::<Occurrences<i128>>(),

@@ -5,9 +5,11 @@
 //! `t - w`, a row lies in one cell, whatever the number of windows that cover it, and a window is a
 //! range of cells.
 
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use std::ops::Range;
 
-use crate::search::{Ascending, TOGETHER};
+use crate::pages::Pages;
+use crate::parallel;
+use crate::search::{Ascending, NO_PLACE, TOGETHER};
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
 
@@ -31,11 +33,11 @@ pub(super) struct Segments {
     windows_us: Vec<i64>,
     /// Ascending within a key: a cut for each slot and for the start of each of its windows.
     cuts: Ascending,
-    /// Whether any window covers a cell; one more for what comes after all cuts.
-    is_covered: BooleanBuffer,
-    /// Where each cell is counted: cells of one time lie together, whatever their keys, since sources
-    /// mostly grow with time and cells that are counted one after the other then share the caches.
-    places: Vec<u32>,
+    /// Where each cell that any window covers is counted: cells of one time lie together, whatever their
+    /// keys, since sources mostly grow with time and cells that are counted one after the other then share
+    /// the caches. [`NO_PLACE`] for cells that no window covers.
+    places: Pages<u32>,
+    n_places: usize,
 }
 
 /// Into how many parts all time is cut for that. A part's cells should fit the caches, and still lie on
@@ -46,42 +48,47 @@ impl Segments {
     /// Bytes of a cell: its cut, its place, and where it was when its window was made.
     pub(super) const CELL_BYTES: u64 = 24;
 
-    pub(super) fn new(index: &SpineIndex, windows_us: Vec<i64>) -> Self {
-        let mut cuts = Vec::with_capacity(index.n_slots() * (1 + windows_us.len()));
-        for key in 0..index.n_keys() as u32 {
-            let first = cuts.len();
-            let times = index.times(index.slots(key));
-            for window_us in &windows_us {
-                cuts.extend(times.iter().map(|time| time.saturating_sub(*window_us)));
-            }
-            cuts.extend_from_slice(times);
-            // Runs that ascend already, which this sort merges.
-            cuts[first..].sort();
+    /// Cuts the time of all keys, on so many threads.
+    pub(super) fn new(index: &SpineIndex, windows_us: Vec<i64>, n_threads: usize) -> Self {
+        let width = 1 + windows_us.len();
+        let n_cells = index.n_slots() * width;
+        let (mut cuts, mut is_covered) = (vec![0; n_cells], vec![false; n_cells]);
+        let (mut cuts_left, mut covered_left) = (cuts.as_mut_slice(), is_covered.as_mut_slice());
+        let n_parts = parallel::n_parts(n_cells, n_threads);
+        let mut parts = Vec::with_capacity(n_parts);
+        for keys in parallel::group_ranges(index.starts(), n_parts) {
+            let n_cells = index.slots_of(&keys).len() * width;
+            let (cuts, others) = std::mem::take(&mut cuts_left).split_at_mut(n_cells);
+            cuts_left = others;
+            let (is_covered, others) = std::mem::take(&mut covered_left).split_at_mut(n_cells);
+            covered_left = others;
+            parts.push((keys, cuts, is_covered));
         }
-        let mut segments = Self {
-            windows_us,
-            is_covered: BooleanBuffer::new_unset(0),
-            places: Vec::new(),
-            cuts: Ascending::new(cuts),
-        };
-        segments.places = segments.cuts.by_number(N_TIMES);
-        let mut is_covered = BooleanBufferBuilder::new(segments.n_cells() + 1);
-        is_covered.append_n(segments.n_cells() + 1, false);
-        for &window_us in &segments.windows_us {
-            let mut next = 0;
-            for window in segments.windows(index, window_us) {
-                for cell in next.max(window.start as usize)..window.end as usize {
-                    is_covered.set_bit(cell, true);
+        parallel::each(parts, |(keys, cuts, is_covered)| {
+            cut(index, &keys, &windows_us, cuts);
+            for &window_us in &windows_us {
+                let mut next = 0;
+                for window in windows(index, &keys, window_us, cuts) {
+                    let (start, end) = (window.start as usize, window.end as usize);
+                    if next.max(start) < end {
+                        is_covered[next.max(start)..end].fill(true);
+                    }
+                    next = end;
                 }
-                next = window.end as usize;
             }
+        });
+        let cuts = Ascending::new(cuts);
+        Self {
+            places: cuts.by_number(N_TIMES, &is_covered),
+            n_places: is_covered.iter().filter(|is_covered| **is_covered).count(),
+            windows_us,
+            cuts,
         }
-        segments.is_covered = is_covered.finish();
-        segments
     }
 
-    pub(super) fn n_cells(&self) -> usize {
-        self.cuts.numbers().len()
+    /// How many cells are covered by any window.
+    pub(super) fn n_places(&self) -> usize {
+        self.n_places
     }
 
     pub(super) fn windows_us(&self) -> &[i64] {
@@ -89,12 +96,30 @@ impl Segments {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.cuts.memory() + self.places.len() * size_of::<u32>() + self.is_covered.len() / 8
+        self.cuts.memory() + self.places.memory()
     }
 
-    /// The place of each cell.
-    pub(super) fn places(&self) -> &[u32] {
-        &self.places
+    /// The places of some keys' cells, one after the other.
+    pub(super) fn places(&self, index: &SpineIndex, keys: &Range<usize>) -> &[u32] {
+        &self.places[self.cells(index, keys)]
+    }
+
+    /// The windows of this length of some keys' slots, slot by slot. Cells are counted from the first of
+    /// these keys on.
+    pub(super) fn windows<'a>(
+        &'a self,
+        index: &'a SpineIndex,
+        keys: &Range<usize>,
+        window_us: i64,
+    ) -> impl Iterator<Item = Window> + 'a {
+        let cuts = &self.cuts.numbers()[self.cells(index, keys)];
+        windows(index, keys, window_us, cuts)
+    }
+
+    fn cells(&self, index: &SpineIndex, keys: &Range<usize>) -> Range<usize> {
+        let width = 1 + self.windows_us.len();
+        let slots = index.slots_of(keys);
+        slots.start * width..slots.end * width
     }
 
     /// The rows of a batch that any window covers, and the places of their cells. `numbers` are those of their keys.
@@ -111,6 +136,7 @@ impl Segments {
         // counted: a wrong guess would cost more than the writing.
         found.resize(numbers.len(), Counted::default());
         let mut n_found = 0;
+        let (cuts, places) = (self.cuts.searched(), &self.places[..]);
         let mut cells = [(0, 0); TOGETHER];
         for (number, numbers) in numbers.chunks(TOGETHER).enumerate() {
             let first_row = number * TOGETHER;
@@ -119,53 +145,79 @@ impl Segments {
             for (start, end) in cells.iter_mut() {
                 (*start, *end) = (*start * width, *end * width);
             }
-            self.cuts.touch(cells);
+            cuts.touch(cells);
             for (row, &(start, end)) in (first_row..).zip(cells.iter()) {
                 if start == end {
                     continue;
                 }
-                let cell = self.cuts.first_from((start, end), events[row]);
+                let cell = cuts.first_from((start, end), events[row]);
                 found[n_found] = Counted {
                     place: cell,
                     row: row as u32,
                 };
-                let counts = (cell < end) & self.is_covered.value(cell as usize);
-                n_found += usize::from(counts);
+                n_found += usize::from(cell < end);
             }
         }
-        found.truncate(n_found);
-        for counted in found.iter_mut() {
-            counted.place = self.places[counted.place as usize];
+        // In a loop of its own, since the search before it leaves little room to wait for many places.
+        let mut n_counted = 0;
+        for at in 0..n_found {
+            let Counted { place: cell, row } = found[at];
+            let place = places[cell as usize];
+            found[n_counted] = Counted { place, row };
+            n_counted += usize::from(place != NO_PLACE);
         }
+        found.truncate(n_counted);
     }
+}
 
-    /// The cells of each slot's window of this length, slot by slot.
-    pub(super) fn windows(&self, index: &SpineIndex, window_us: i64) -> Vec<Window> {
-        let width = 1 + self.windows_us.len();
-        let cuts = self.cuts.numbers();
-        let mut windows = Vec::with_capacity(index.n_slots());
-        for key in 0..index.n_keys() as u32 {
-            let slots = index.slots(key);
-            let (first, last) = (slots.start * width, slots.end * width);
-            let (mut start, mut end) = (first, first);
-            for &time in index.times(slots) {
-                // A window that begins before all instants leaves none of them out.
-                if let Some(begin) = time.checked_sub(window_us) {
-                    while start < last && cuts[start] <= begin {
-                        start += 1;
-                    }
-                }
-                while end < last && cuts[end] <= time {
-                    end += 1;
-                }
-                windows.push(Window {
-                    start: start as u32,
-                    end: end as u32,
-                });
-            }
+/// The cuts of some keys, ascending within each.
+fn cut(index: &SpineIndex, keys: &Range<usize>, windows_us: &[i64], cuts: &mut [i64]) {
+    let mut rest = cuts;
+    for key in keys.clone() {
+        let times = index.times(index.slots(key as u32));
+        let n_cells = times.len() * (1 + windows_us.len());
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(n_cells);
+        rest = others;
+        let lengths = windows_us.iter().copied().chain([0]);
+        let all = lengths.flat_map(|us| times.iter().map(move |time| time.saturating_sub(us)));
+        for (cut, time) in own.iter_mut().zip(all) {
+            *cut = time;
         }
-        windows
+        // Runs that ascend already, which this sort merges.
+        own.sort();
     }
+}
+
+/// The windows of this length of some keys' slots, given these keys' cuts.
+fn windows<'a>(
+    index: &'a SpineIndex,
+    keys: &Range<usize>,
+    window_us: i64,
+    cuts: &'a [i64],
+) -> impl Iterator<Item = Window> + 'a {
+    let slots = index.slots_of(keys);
+    let width = cuts.len() / slots.len().max(1);
+    let before = slots.start;
+    keys.clone().flat_map(move |key| {
+        let slots = index.slots(key as u32);
+        let (first, last) = ((slots.start - before) * width, (slots.end - before) * width);
+        let (mut start, mut end) = (first, first);
+        index.times(slots).iter().map(move |&time| {
+            // A window that begins before all instants leaves none of them out.
+            if let Some(begin) = time.checked_sub(window_us) {
+                while start < last && cuts[start] <= begin {
+                    start += 1;
+                }
+            }
+            while end < last && cuts[end] <= time {
+                end += 1;
+            }
+            Window {
+                start: start as u32,
+                end: end as u32,
+            }
+        })
+    })
 }
 
 /// Merges the cells of each window, whose ranges ascend at both ends, in time that grows with the

@@ -3,15 +3,19 @@
 //! Aggregations of one column that are finished from the same partial aggregates share these, and
 //! columns with the same lengths of windows share the search for a row's cell.
 
-use arrow_array::{ArrayRef, RecordBatch};
+use std::ops::Range;
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::Schema;
+use arrow_select::concat::concat;
 use provender_core::Result;
 use provender_core::request::ViewJoin;
 
 use super::aggregation::{Aggregation, window_aggregations};
 use super::partial::Partials;
 use super::segments::{Counted, Segments};
-use crate::error::defect;
+use crate::error::{self, defect};
+use crate::parallel;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
 
@@ -39,9 +43,15 @@ pub(crate) struct WindowCells {
     found: Vec<Counted>,
 }
 
-/// What one worker counted for one part of a plan.
+/// Some keys' windows of one counter.
 #[derive(Debug)]
-pub(crate) struct CountedPart(Partials);
+pub(crate) struct WindowPart {
+    counter: usize,
+    keys: Range<usize>,
+}
+
+/// Slots of a part, about: their cells and windows should fit the second cache.
+const PART_SLOTS: usize = 1 << 12;
 
 impl WindowPlan {
     /// `schema` is the source's. `None` if the views have no such windows.
@@ -52,6 +62,7 @@ impl WindowPlan {
         views: &[ViewJoin],
         schema: &Schema,
         index: &SpineIndex,
+        n_threads: usize,
     ) -> Result<Option<Self>> {
         let mut counters: Vec<Counter> = Vec::new();
         for (place, (view, request)) in window_aggregations(views).enumerate() {
@@ -80,7 +91,7 @@ impl WindowPlan {
                 .iter()
                 .position(|segments| segments.windows_us() == windows_us);
             counter.segments = known.unwrap_or_else(|| {
-                segments.push(Segments::new(index, windows_us));
+                segments.push(Segments::new(index, windows_us, n_threads));
                 segments.len() - 1
             });
         }
@@ -95,8 +106,8 @@ impl WindowPlan {
     /// Nothing counted yet.
     pub(crate) fn cells(&self) -> Result<WindowCells> {
         let partials = self.counters.iter().map(|counter| {
-            let n_cells = self.segments[counter.segments].n_cells();
-            counter.first().aggregate.partials(n_cells)
+            let n_places = self.segments[counter.segments].n_places();
+            counter.first().aggregate.partials(n_places)
         });
         Ok(WindowCells {
             partials: partials.collect::<Result<_>>()?,
@@ -127,46 +138,93 @@ impl WindowPlan {
         Ok(())
     }
 
-    /// How many parts [`Self::finish`] has, which can be done at the same time.
-    pub(crate) fn n_parts(&self) -> usize {
-        self.counters.len()
+    /// What can be finished at the same time.
+    pub(crate) fn parts(&self, index: &SpineIndex) -> Vec<WindowPart> {
+        let n_parts = index.n_slots().div_ceil(PART_SLOTS).max(1);
+        let keys = parallel::group_ranges(index.starts(), n_parts).into_iter();
+        let parts = keys.flat_map(|keys| {
+            (0..self.counters.len()).map(move |counter| WindowPart {
+                counter,
+                keys: keys.clone(),
+            })
+        });
+        parts.collect()
     }
 
-    /// Some aggregations' values of each spine row, with their places in the order of
-    /// [`window_aggregations`], from what each worker counted for this part.
+    /// Some aggregations' values of each slot of some keys, with their places in the order of
+    /// [`window_aggregations`], from what each worker counted.
     pub(crate) fn finish(
         &self,
-        part: usize,
-        counted: Vec<CountedPart>,
+        part: &WindowPart,
+        counted: &[WindowCells],
         index: &SpineIndex,
     ) -> Result<Vec<(usize, ArrayRef)>> {
-        let counter = &self.counters[part];
+        let WindowPart { counter, keys } = part;
+        let partials = counted.iter().map(|cells| &cells.partials[*counter]);
+        let counter = &self.counters[*counter];
         let segments = &self.segments[counter.segments];
+        let places = segments.places(index, keys);
         let first = &counter.first().aggregate;
-        let all = counted.into_iter().reduce(|mut ours, theirs| {
-            first.merge_all(&mut ours.0, &theirs.0);
+        let all = partials.map(|partials| partials.at(places));
+        let all = all.reduce(|mut ours, theirs| {
+            first.merge_all(&mut ours, &theirs);
             ours
         });
-        let Some(CountedPart(cells)) = all else {
+        let Some(cells) = all else {
             return Err(defect("no worker counted windows"));
         };
-        let cells = cells.ordered(segments.places());
-        let slots: Vec<usize> = (0..index.n_slots()).collect();
+        let slots: Vec<usize> = (0..index.slots_of(keys).len()).collect();
         let mut slid: Option<(i64, Partials)> = None;
         let mut answers = Vec::with_capacity(counter.aggregations.len());
         for (place, aggregation) in &counter.aggregations {
             let window_us = aggregation.window_us;
             let partials = match slid.take() {
                 Some((of_us, partials)) if of_us == window_us => partials,
-                _ => first.slide(&cells, &segments.windows(index, window_us)),
+                _ => {
+                    let windows = segments.windows(index, keys, window_us);
+                    first.slide(&cells, &windows.collect::<Vec<_>>())
+                }
             };
             let values = aggregation
                 .aggregate
                 .finish(&partials, &slots, &aggregation.what)?;
-            answers.push((*place, aggregation.answer(&values, index)?));
+            answers.push((*place, values));
             slid = Some((window_us, partials));
         }
         Ok(answers)
+    }
+
+    /// The values of each spine row, in the order of [`window_aggregations`], from those of all parts.
+    pub(crate) fn answer(
+        &self,
+        finished: Vec<(usize, ArrayRef)>,
+        index: &SpineIndex,
+        n_threads: usize,
+    ) -> Result<Vec<ArrayRef>> {
+        let aggregations = self.counters.iter();
+        let mut aggregations: Vec<&(usize, Aggregation)> = aggregations
+            .flat_map(|counter| &counter.aggregations)
+            .collect();
+        aggregations.sort_unstable_by_key(|(place, _)| *place);
+        let mut parts: Vec<Vec<ArrayRef>> = aggregations.iter().map(|_| Vec::new()).collect();
+        for (place, values) in finished {
+            parts[place].push(values);
+        }
+        let mut answers = Vec::with_capacity(parts.len());
+        let mut work = aggregations.into_iter().zip(parts);
+        loop {
+            let some: Vec<_> = work.by_ref().take(n_threads.max(1)).collect();
+            if some.is_empty() {
+                return Ok(answers);
+            }
+            let some = parallel::each(some, |((_, aggregation), parts)| {
+                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                aggregation.answer(&concat(&parts).map_err(error::arrow)?, index)
+            });
+            for values in some {
+                answers.push(values?);
+            }
+        }
     }
 }
 
@@ -189,10 +247,5 @@ impl WindowCells {
     pub(crate) fn memory(&self) -> usize {
         let partials = self.partials.iter();
         partials.map(Partials::memory).sum::<usize>() + self.grown
-    }
-
-    /// The partial aggregates of each part.
-    pub(crate) fn into_parts(self) -> Vec<CountedPart> {
-        self.partials.into_iter().map(CountedPart).collect()
     }
 }

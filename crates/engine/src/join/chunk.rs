@@ -5,20 +5,21 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
-use futures::StreamExt;
 use provender_core::model::AggregateFunction;
 use provender_core::provider::{OfflineStore, Resources, WantedKeys};
 use provender_core::request::{ColumnRange, FeatureColumn, KeyColumn, TimedSource, ViewJoin};
-use provender_core::{BatchStream, Context, Error, Result, ValueType, codes};
+use provender_core::{Context, Error, Result, ValueType, codes};
 
+use super::ahead::Ahead;
 use super::answer_schema;
 use super::feed::AnswerColumns;
 use super::few::FewValues;
+use super::seen::Seen;
 use crate::accumulate::bytes_per_slot;
 use crate::cast::cast_value;
 use crate::error;
 use crate::source::{Feed, column, columns_of};
-use crate::spine::{NO_SLOT, SpineIndex, TIME};
+use crate::spine::{NO_SLOT, SpineIndex};
 use crate::values::{NOWHERE, Picked, Place, Values};
 
 /// Bytes that a row takes in the index, but for its key, and on the way to the answer.
@@ -107,27 +108,10 @@ impl Group {
         (self.memory_limit / per_row).clamp(1, most)
     }
 
-    /// What the group reads, given its spine (for pruning by time).
+    /// What the group reads, given what is known of its spine, by which much may be left out.
     /// Unless `by_number`, rows will be read whole.
-    pub(crate) async fn feeds(
-        &self,
-        mut spine: BatchStream,
-        by_number: bool,
-    ) -> Result<Vec<GroupFeed>> {
-        let mut range: Option<(i64, i64)> = None;
-        let mut few: Vec<FewValues> = self.keys.iter().map(|_| FewValues::default()).collect();
-        while let Some(batch) = spine.batches.next().await {
-            let batch = batch?;
-            for (key, few) in self.keys.iter().zip(&mut few) {
-                few.push(&column(&batch, &key.spine)?)?;
-            }
-            let times = column(&batch, TIME)?;
-            let times = provender_core::time::to_instants(&times)?;
-            for time in times.iter().flatten() {
-                range =
-                    Some(range.map_or((time, time), |(low, high)| (low.min(time), high.max(time))));
-            }
-        }
+    pub(crate) async fn feeds(&self, seen: Seen, by_number: bool) -> Result<Vec<GroupFeed>> {
+        let few = seen.keys;
         let few: Vec<Option<ArrayRef>> = few
             .into_iter()
             .map(FewValues::finish)
@@ -165,7 +149,7 @@ impl Group {
                 .iter()
                 .flat_map(|view| view.aggregations.iter().filter_map(|a| a.column.as_deref()));
             let columns = columns_of(&feed.source, &feed.keys, features.chain(aggregated));
-            let (low, high) = range.unwrap_or((i64::MAX, i64::MIN));
+            let (low, high) = seen.times.unwrap_or((i64::MAX, i64::MIN));
             let reach = views
                 .iter()
                 .map(|view| reach(view))
@@ -200,10 +184,24 @@ impl Group {
         feeds: &[GroupFeed],
         rows: &RecordBatch,
     ) -> Result<ChunkAnswer> {
-        let index = Arc::new(SpineIndex::new(&self.keys, rows, self.resources.n_threads)?);
+        let n_threads = self.resources.n_threads;
+        let mut ahead = match feeds.first() {
+            Some(feed) => {
+                // Rows without numbers are told apart by where they lie in their streams.
+                let is_numbered = matches!(feed.feed, Feed::Numbered(..));
+                let n_threads = if is_numbered { n_threads } else { 1 };
+                Some(Ahead::new(self.rows(feed).await?, n_threads).await)
+            }
+            None => None,
+        };
+        let index = Arc::new(SpineIndex::new(&self.keys, rows, n_threads)?);
         let mut columns: Vec<Vec<AnswerColumns>> = self.views.iter().map(|_| Vec::new()).collect();
         for feed in feeds {
-            for (number, answer) in self.answer_feed(feed, &index).await? {
+            let streams = match ahead.take() {
+                Some(ahead) => ahead.into_streams(),
+                None => self.rows(feed).await?,
+            };
+            for (number, answer) in self.answer_feed(feed, streams, &index).await? {
                 columns[number] = answer;
             }
         }

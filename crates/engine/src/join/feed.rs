@@ -1,10 +1,8 @@
 //! One source against the spine's index: one pass over its rows for all views that read it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow_array::ArrayRef;
 use futures::{StreamExt, TryStreamExt};
 use provender_core::model::AggregateFunction;
 use provender_core::provider::RowAccess;
@@ -14,14 +12,12 @@ use tokio::task::JoinSet;
 
 use super::chunk::{Group, GroupFeed};
 use super::found::{Found, feature_columns};
-use super::wanted::WantedRows;
-use super::worker::{Worker, over_limit, shares};
+use super::worker::{Worker, shares};
 use crate::accumulate::WindowPlan;
 use crate::error;
-use crate::source::{Feed, RowReader, column_type, columns_of};
+use crate::source::{Feed, RowReader, columns_of};
 use crate::spine::{NO_SLOT, SpineIndex};
 use crate::values::{NOWHERE, Place, Values};
-use crate::winners::Winners;
 
 /// What one view answers over a chunk.
 pub(super) enum AnswerColumns {
@@ -40,27 +36,37 @@ pub(super) enum AnswerColumns {
 type LastWinners = (String, Arc<Values>, Vec<Place>, Vec<Vec<u32>>);
 
 impl Group {
-    /// The answers of the views that read a source, by their numbers.
+    /// The rows of a source, with the columns that decide which of them count.
+    pub(super) async fn rows(&self, feed: &GroupFeed) -> Result<Vec<BatchStream>> {
+        let Feed::Numbered(access, _) = &feed.feed else {
+            return feed.feed.streams(&self.cx).await;
+        };
+        let views = self.views_of(feed);
+        let source = self.needed(&feed.source, &views);
+        // Those that decide which rows win, and those that windows read.
+        let aggregated = views.iter().flat_map(|view| &view.aggregations);
+        let aggregated = aggregated.filter_map(|request| request.column.as_deref());
+        let columns = columns_of(&source, &feed.keys, aggregated);
+        access.scan(&self.cx, &columns).await
+    }
+
+    fn views_of(&self, feed: &GroupFeed) -> Arc<[ViewJoin]> {
+        let views = feed.views.iter().map(|&view| self.views[view].clone());
+        views.collect()
+    }
+
+    /// The answers of the views that read a source, by their numbers, from its rows.
     pub(super) async fn answer_feed(
         &self,
         feed: &GroupFeed,
+        streams: Vec<BatchStream>,
         index: &Arc<SpineIndex>,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
-        let views: Arc<[ViewJoin]> = feed
-            .views
-            .iter()
-            .map(|&view| self.views[view].clone())
-            .collect();
+        let views = self.views_of(feed);
         let source = self.needed(&feed.source, &views);
-        let (streams, access) = match &feed.feed {
-            Feed::Numbered(access, _) => {
-                // Those that decide which rows win, and those that windows read.
-                let aggregated = views.iter().flat_map(|view| &view.aggregations);
-                let aggregated = aggregated.filter_map(|request| request.column.as_deref());
-                let columns = columns_of(&source, &feed.keys, aggregated);
-                (access.scan(&self.cx, &columns).await?, Some(access))
-            }
-            other => (other.streams(&self.cx).await?, None),
+        let access = match &feed.feed {
+            Feed::Numbered(access, _) => Some(access),
+            _ => None,
         };
         let Some(schema) = streams.first().map(|stream| stream.schema.clone()) else {
             return Err(Error::new(
@@ -71,7 +77,7 @@ impl Group {
         let windows = if self.as_known {
             None
         } else {
-            WindowPlan::new(&views, &schema, index)?.map(Arc::new)
+            WindowPlan::new(&views, &schema, index, self.resources.n_threads)?.map(Arc::new)
         };
         let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
         let shared = index.memory() + windows.as_ref().map_or(0, |windows| windows.memory());
@@ -129,24 +135,25 @@ impl Group {
         state: &mut Found,
         index: &Arc<SpineIndex>,
     ) -> Result<Vec<ArrayRef>> {
-        let cells = std::mem::take(&mut state.cells).into_iter();
-        let mut workers: Vec<_> = cells.map(|cells| cells.into_parts().into_iter()).collect();
-        let parts: Vec<_> = (0..plan.n_parts())
+        let cells = Arc::new(std::mem::take(&mut state.cells));
+        let n_threads = self.resources.n_threads.max(1);
+        let parts: Vec<_> = plan
+            .parts(index)
+            .into_iter()
             .map(|part| {
-                let counted = workers.iter_mut().filter_map(Iterator::next).collect();
-                let (plan, index) = (plan.clone(), index.clone());
+                let (plan, index, cells) = (plan.clone(), index.clone(), cells.clone());
                 async move {
-                    let work = async move { plan.finish(part, counted, &index) };
+                    let work = async move { plan.finish(&part, &cells, &index) };
                     Spawned(tokio::spawn(work)).ended().await
                 }
             })
             .collect();
-        let mut answers: Vec<(usize, ArrayRef)> = futures::stream::iter(parts)
-            .buffered(self.resources.n_threads.max(1))
+        let finished = futures::stream::iter(parts)
+            .buffered(n_threads)
             .try_concat()
             .await?;
-        answers.sort_unstable_by_key(|(place, _)| *place);
-        Ok(answers.into_iter().map(|(_, values)| values).collect())
+        drop(cells);
+        plan.answer(finished, index, n_threads)
     }
 
     /// The source with the columns alone that these views need of it. Windows do not choose between
@@ -194,18 +201,20 @@ impl Group {
                 .iter()
                 .map(|&ttl_us| winners.carry(index, ttl_us, n_threads))
                 .collect();
-            let (values, own) = match access {
+            let (values, places) = match access {
                 Some(access) => {
                     let columns = feature_columns(views);
-                    self.fetch(access, columns, winners, &sources).await?
+                    self.fetch(access, columns, winners, sources).await?
                 }
-                None => winners.into_values(),
+                None => {
+                    let (values, own) = winners.into_values();
+                    let sources = sources.iter();
+                    let places = sources.map(|sources| places_of(sources, &own));
+                    (values, places.collect())
+                }
             };
             let values = Arc::new(values);
-            let places: Vec<Arc<Vec<Place>>> = sources
-                .into_iter()
-                .map(|sources| Arc::new(places_of(&sources, &own)))
-                .collect();
+            let places: Vec<Arc<Vec<Place>>> = places.into_iter().map(Arc::new).collect();
             for number in wanted {
                 let view = &views[number];
                 let ttl = ttls.iter().position(|&ttl_us| ttl_us == view.ttl_us);
@@ -266,84 +275,6 @@ impl Group {
             }
         }
         Ok(answers)
-    }
-
-    /// Reads features of the rows that win for any view. Answers them, and the place of each slot's
-    /// own winner.
-    async fn fetch(
-        &self,
-        access: &Arc<dyn RowAccess>,
-        columns: Vec<String>,
-        winners: Winners,
-        sources: &[Vec<u32>],
-    ) -> Result<(Values, Vec<Place>)> {
-        let n_slots = sources.first().map_or(0, Vec::len);
-        let mut is_used = vec![false; n_slots];
-        for &slot in sources.iter().flatten() {
-            if slot != NO_SLOT {
-                is_used[slot as usize] = true;
-            }
-        }
-        let used = WantedRows::new(
-            (0..n_slots as u32)
-                .filter(|&slot| is_used[slot as usize])
-                .map(|slot| (winners.number(slot), slot)),
-        );
-        drop((winners, is_used));
-        let types: Vec<DataType> = columns
-            .iter()
-            .map(|name| column_type(access.schema(), name))
-            .collect::<Result<_>>()?;
-        let n_rows = used.numbers.len();
-        let batches = if n_rows == 0 {
-            Vec::new()
-        } else {
-            let numbers = used.numbers.clone();
-            let streams = access.fetch(&self.cx, &columns, numbers).await?;
-            self.collect(streams).await?
-        };
-        let n_fetched: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if n_fetched != n_rows {
-            return Err(Error::new(
-                &codes::PROVIDER_CONTRACT,
-                format!("{n_rows} rows were asked for by number and {n_fetched} were answered"),
-            ));
-        }
-        let (values, places) = Values::of_rows(columns, types, batches, self.resources.n_threads)?;
-        let mut own = vec![NOWHERE; n_slots];
-        for (slot, row) in used.rows {
-            own[slot as usize] = places[row as usize];
-        }
-        Ok((values, own))
-    }
-
-    /// The batches of all streams, in order, some streams at a time.
-    async fn collect(&self, streams: Vec<BatchStream>) -> Result<Vec<RecordBatch>> {
-        let held = Arc::new(AtomicU64::new(0));
-        let limit = self.memory_limit;
-        let reading = streams.into_iter().map(|mut stream| {
-            let (held, cx, views) = (held.clone(), self.cx.clone(), self.views.clone());
-            Spawned(tokio::spawn(async move {
-                let mut batches = Vec::new();
-                while let Some(batch) = stream.batches.next().await {
-                    cx.check()?;
-                    let batch = batch?;
-                    let size = batch.get_array_memory_size() as u64;
-                    if held.fetch_add(size, Ordering::Relaxed) + size > limit {
-                        return Err(over_limit(&views));
-                    }
-                    batches.push(batch);
-                    tokio::task::yield_now().await;
-                }
-                Ok::<_, Error>(batches)
-            }))
-        });
-        let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(reading)
-            .map(Spawned::ended)
-            .buffered(self.resources.n_threads.max(1))
-            .try_collect()
-            .await?;
-        Ok(batches.into_iter().flatten().collect())
     }
 }
 

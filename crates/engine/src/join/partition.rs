@@ -13,6 +13,7 @@ use provender_core::{BatchStream, Context, Result};
 
 use super::chunk::{Group, GroupFeed};
 use super::merge::merge_by_row;
+use super::seen::Seen;
 use super::{answer_schema, chunk_answers, chunks, row_numbers};
 use crate::error;
 use crate::keys::KeyEncoder;
@@ -29,14 +30,14 @@ const MERGE_ROWS: (u64, u64) = (1_024, 64);
 const VALUE_BYTES: u64 = 16;
 
 /// The features of a group, row by row of the spine.
-pub(super) fn answer(group: Group, spine: Spilled) -> BatchStream {
+pub(super) fn answer(group: Group, spine: Spilled, seen: Seen) -> BatchStream {
     let schema = answer_schema(&group.views);
     BatchStream::new(
         schema.clone(),
         try_stream! {
             let per_chunk = group.rows_per_chunk(false);
             let n = spine.n_rows().div_ceil(per_chunk).clamp(2, MAX_PARTITIONS) as usize;
-            let feeds = group.feeds(spine.stream(), false).await?;
+            let feeds = group.feeds(seen, false).await?;
             let spine_keys: Vec<KeyColumn> = group
                 .keys
                 .iter()

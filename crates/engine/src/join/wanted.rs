@@ -1,36 +1,49 @@
-//! Which rows of a source are fetched for slots, in the order in which the source has them.
+//! Which rows of a source are fetched, in the order in which the source has them.
 
 use arrow_array::UInt64Array;
 
-/// The rows that some slots' winners are, each once, since no two slots have the same winner of their
-/// own.
+/// Stands for no row.
+pub(super) const NO_NUMBER: u64 = u64::MAX;
+
+/// Rows of a source, each once.
 pub(super) struct WantedRows {
     /// The rows' numbers, ascending.
-    pub(super) numbers: UInt64Array,
-    /// Slots, each with the place of its row among the numbers.
-    pub(super) rows: Vec<(u32, u32)>,
+    numbers: UInt64Array,
+    bits: Option<Bits>,
+}
+
+/// A bit for each number up to the greatest, by which numbers that lie close to each other are sorted and
+/// found soonest.
+struct Bits {
+    words: Vec<u64>,
+    /// How many bits are set before each word.
+    n_before: Vec<u32>,
 }
 
 impl WantedRows {
-    /// From numbers of rows and their slots.
-    pub(super) fn new(wanted: impl Iterator<Item = (u64, u32)>) -> Self {
-        let mut wanted: Vec<(u64, u32)> = wanted.collect();
-        let greatest = wanted.iter().map(|&(number, _)| number).max().unwrap_or(0);
+    /// From numbers in any order, some of them more than once or [`NO_NUMBER`].
+    pub(super) fn new<'a>(wanted: impl Iterator<Item = &'a u64> + Clone) -> Self {
+        let wanted = wanted.copied().filter(|&number| number != NO_NUMBER);
+        let (mut n_wanted, mut greatest) = (0, 0);
+        for number in wanted.clone() {
+            n_wanted += 1;
+            greatest = number.max(greatest);
+        }
         let n_words = greatest / 64 + 1;
-        if n_words > 4 * wanted.len() as u64 {
-            wanted.sort_unstable();
-            let rows = wanted.iter().zip(0..).map(|(&(_, slot), row)| (slot, row));
+        if n_words > 4 * n_wanted {
+            let mut numbers: Vec<u64> = wanted.collect();
+            numbers.sort_unstable();
+            numbers.dedup();
             return Self {
-                rows: rows.collect(),
-                numbers: UInt64Array::from_iter_values(wanted.iter().map(|&(number, _)| number)),
+                numbers: numbers.into(),
+                bits: None,
             };
         }
-        // Where numbers lie close to each other, a bit for each is sorted soonest.
         let mut words = vec![0_u64; n_words as usize];
-        for &(number, _) in &wanted {
+        for number in wanted {
             words[(number / 64) as usize] |= 1 << (number % 64);
         }
-        let mut numbers = Vec::with_capacity(wanted.len());
+        let mut numbers = Vec::new();
         let mut n_before = Vec::with_capacity(words.len());
         for (place, &word) in words.iter().enumerate() {
             n_before.push(numbers.len() as u32);
@@ -40,14 +53,26 @@ impl WantedRows {
                 left &= left - 1;
             }
         }
-        let rows = wanted.into_iter().map(|(number, slot)| {
-            let place = (number / 64) as usize;
-            let lower = words[place] & ((1 << (number % 64)) - 1);
-            (slot, n_before[place] + lower.count_ones())
-        });
         Self {
-            rows: rows.collect(),
             numbers: numbers.into(),
+            bits: Some(Bits { words, n_before }),
+        }
+    }
+
+    /// The rows' numbers, ascending.
+    pub(super) fn numbers(&self) -> &UInt64Array {
+        &self.numbers
+    }
+
+    /// The place of one of the numbers among them.
+    pub(super) fn place(&self, number: u64) -> u32 {
+        match &self.bits {
+            None => self.numbers.values().partition_point(|&one| one < number) as u32,
+            Some(bits) => {
+                let word = (number / 64) as usize;
+                let lower = bits.words[word] & ((1 << (number % 64)) - 1);
+                bits.n_before[word] + lower.count_ones()
+            }
         }
     }
 }
@@ -57,21 +82,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_ascend_and_slots_find_theirs_however_far_apart_they_lie() {
+    fn rows_ascend_and_each_is_found_however_far_apart_they_lie() {
         for step in [1, 3, 64, 1_000, 1 << 50] {
-            // Each slot's row, in an order that is none.
-            let wanted: Vec<(u64, u32)> = (0..500_u64)
-                .map(|n| (n * 7_919 % 500 * step, n as u32))
-                .collect();
-            let rows = WantedRows::new(wanted.iter().copied());
-            let mut sorted: Vec<u64> = wanted.iter().map(|&(number, _)| number).collect();
+            // Some of them twice, in an order that is none.
+            let mut wanted: Vec<u64> = (0..500_u64).map(|n| n * 7_919 % 400 * step).collect();
+            wanted.extend([NO_NUMBER, NO_NUMBER]);
+            let rows = WantedRows::new(wanted.iter());
+            let mut sorted: Vec<u64> = (0..400).map(|number| number * step).collect();
             sorted.sort_unstable();
-            assert_eq!(rows.numbers.values().to_vec(), sorted);
-            assert_eq!(rows.rows.len(), wanted.len());
-            for (slot, row) in rows.rows {
-                assert_eq!(rows.numbers.value(row as usize), wanted[slot as usize].0);
+            assert_eq!(rows.numbers().values().to_vec(), sorted);
+            for (place, &number) in (0..).zip(&sorted) {
+                assert_eq!(rows.place(number), place);
             }
         }
-        assert!(WantedRows::new(std::iter::empty()).rows.is_empty());
+        assert!(WantedRows::new([NO_NUMBER].iter()).numbers.is_empty());
     }
 }

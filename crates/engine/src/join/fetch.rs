@@ -1,0 +1,99 @@
+//! Reads the features of winning rows when all winners are known.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_schema::DataType;
+use futures::StreamExt;
+use provender_core::provider::RowAccess;
+use provender_core::{BatchStream, Error, Result};
+
+use super::chunk::Group;
+use super::feed::Spawned;
+use super::wanted::{NO_NUMBER, WantedRows};
+use super::worker::over_limit;
+use crate::parallel;
+use crate::source::column_type;
+use crate::spine::NO_SLOT;
+use crate::values::{Fetched, NOWHERE, Place, Values};
+use crate::winners::Winners;
+
+impl Group {
+    /// Reads features of the rows that win for any view. `sources` are, for each ttl, the slots whose own
+    /// winners are the winners of all slots. Answers the rows, and in place of each slot's source the place
+    /// of its winner.
+    pub(super) async fn fetch(
+        &self,
+        access: &Arc<dyn RowAccess>,
+        columns: Vec<String>,
+        winners: Winners,
+        sources: Vec<Vec<u32>>,
+    ) -> Result<(Values, Vec<Vec<Place>>)> {
+        let n_threads = self.resources.n_threads;
+        let number = |source: u32| match source {
+            NO_SLOT => NO_NUMBER,
+            slot => winners.number(slot),
+        };
+        let numbers: Vec<Vec<u64>> = sources
+            .into_iter()
+            .map(|sources| parallel::map(&sources, n_threads, number))
+            .collect();
+        drop(winners);
+        let wanted = WantedRows::new(numbers.iter().flatten());
+        let place = |number: u64| match number {
+            NO_NUMBER => NOWHERE,
+            number => (0, wanted.place(number)),
+        };
+        let places = numbers
+            .into_iter()
+            .map(|numbers| parallel::map(&numbers, n_threads, place))
+            .collect();
+        let types: Vec<DataType> = columns
+            .iter()
+            .map(|name| column_type(access.schema(), name))
+            .collect::<Result<_>>()?;
+        let n_rows = wanted.numbers().len();
+        let mut fetched = Fetched::new(columns.clone(), types, n_rows);
+        if n_rows > 0 {
+            let numbers = wanted.numbers().clone();
+            drop(wanted);
+            let streams = access.fetch(&self.cx, &columns, numbers).await?;
+            self.collect(streams, &mut fetched).await?;
+        }
+        Ok((fetched.finish(n_threads)?, places))
+    }
+
+    /// Takes in the batches of all streams, in order, some streams being read at a time.
+    async fn collect(&self, streams: Vec<BatchStream>, fetched: &mut Fetched) -> Result<()> {
+        let held = Arc::new(AtomicU64::new(0));
+        let limit = self.memory_limit;
+        let reading = streams.into_iter().map(|mut stream| {
+            let (held, cx, views) = (held.clone(), self.cx.clone(), self.views.clone());
+            Spawned(tokio::spawn(async move {
+                let mut batches = Vec::new();
+                while let Some(batch) = stream.batches.next().await {
+                    cx.check()?;
+                    let batch = batch?;
+                    let size = batch.get_array_memory_size() as u64;
+                    if held.fetch_add(size, Ordering::Relaxed) + size > limit {
+                        return Err(over_limit(&views));
+                    }
+                    batches.push(batch);
+                    tokio::task::yield_now().await;
+                }
+                Ok::<_, Error>(batches)
+            }))
+        });
+        // More than there are threads, so that all of them read while batches are taken in.
+        let n_begun = 2 * self.resources.n_threads.max(1) + 2;
+        let mut ended = futures::stream::iter(reading)
+            .map(Spawned::ended)
+            .buffered(n_begun);
+        while let Some(batches) = ended.next().await {
+            for batch in batches? {
+                fetched.push(&batch)?;
+            }
+        }
+        Ok(())
+    }
+}
