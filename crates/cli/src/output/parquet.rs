@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
@@ -10,14 +11,14 @@ use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
 use parquet::basic::Compression;
-use parquet::errors::Result;
+use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::groups::GroupWriter;
 use super::target::Target;
 
-/// A row group is written out when it holds this much, so that memory stays bounded.
+/// A row group ends when it holds this much, so that memory stays bounded.
 const GROUP_BYTES: usize = 64 << 20;
 /// And when it has this many rows, so that readers on several cores have something to share.
 const GROUP_ROWS: usize = 1 << 18;
@@ -36,14 +37,22 @@ pub(super) struct ParquetRows {
     /// Begun with the first rows, which tell how columns are best encoded.
     file: Option<ParquetFile>,
     n_groups: usize,
-    /// The columns of the row group that is being written; empty between row groups.
-    columns: Vec<Column>,
+    columns: Columns,
     n_group_rows: usize,
     /// Rows that were not dealt out yet.
     waiting: Vec<RecordBatch>,
     n_waiting: usize,
     n_waiting_bytes: usize,
     n_threads: usize,
+}
+
+/// The columns of the row group that is being written.
+enum Columns {
+    /// Between row groups.
+    None,
+    Here(Vec<Column>),
+    /// Rows are being encoded, while the next may be gathered.
+    Busy(JoinHandle<Result<Vec<Column>>>),
 }
 
 struct ParquetFile {
@@ -66,7 +75,7 @@ impl ParquetRows {
             target,
             file: None,
             n_groups: 0,
-            columns: Vec::new(),
+            columns: Columns::None,
             n_group_rows: 0,
             waiting: Vec::new(),
             n_waiting: 0,
@@ -96,7 +105,7 @@ impl ParquetRows {
             if is_full || self.n_waiting >= DEALT_ROWS || self.n_waiting_bytes >= DEALT_BYTES {
                 self.deal()?;
             }
-            if is_full || self.group_bytes() >= GROUP_BYTES {
+            if is_full {
                 self.end_group()?;
             }
         }
@@ -113,33 +122,44 @@ impl ParquetRows {
         }
     }
 
-    fn group_bytes(&self) -> usize {
-        let leaves = self.columns.iter().flat_map(|column| &column.leaves);
-        leaves
-            .map(ArrowColumnWriter::get_estimated_total_bytes)
-            .sum()
-    }
-
-    /// Encodes the waiting rows.
+    /// Begins to encode the waiting rows.
     fn deal(&mut self) -> Result<()> {
         if self.n_waiting == 0 {
             return Ok(());
         }
-        if self.columns.is_empty() {
-            self.columns = self.new_columns()?;
+        let mut columns = self.columns()?;
+        if columns.iter().map(Column::bytes).sum::<usize>() >= GROUP_BYTES {
+            self.columns = Columns::Here(columns);
+            self.end_group()?;
+            columns = self.columns()?;
         }
-        let (schema, waiting) = (&self.schema, &self.waiting);
-        let columns = std::mem::take(&mut self.columns);
-        self.columns = in_parallel(self.n_threads, columns, |mut column| {
-            for batch in waiting {
-                column.write(schema, batch.column(column.number))?;
-            }
-            Ok(column)
-        })?;
+        let (schema, n_threads) = (self.schema.clone(), self.n_threads);
+        let waiting = std::mem::take(&mut self.waiting);
+        let encode = move || {
+            in_parallel(n_threads, columns, |mut column| {
+                for batch in &waiting {
+                    column.write(&schema, batch.column(column.number))?;
+                }
+                Ok(column)
+            })
+        };
+        let thread = std::thread::Builder::new().name("encode".to_owned());
+        self.columns = Columns::Busy(thread.spawn(encode)?);
         self.n_group_rows += self.n_waiting;
-        self.waiting.clear();
         (self.n_waiting, self.n_waiting_bytes) = (0, 0);
         Ok(())
+    }
+
+    /// The columns, when nothing is encoded any more; new ones between row groups.
+    fn columns(&mut self) -> Result<Vec<Column>> {
+        match std::mem::replace(&mut self.columns, Columns::None) {
+            Columns::None => self.new_columns(),
+            Columns::Here(columns) => Ok(columns),
+            Columns::Busy(thread) => thread.join().unwrap_or_else(|_| {
+                let what = "the thread that encodes columns failed";
+                Err(ParquetError::General(what.to_owned()))
+            }),
+        }
     }
 
     fn new_columns(&mut self) -> Result<Vec<Column>> {
@@ -162,7 +182,7 @@ impl ParquetRows {
         if self.n_group_rows == 0 {
             return Ok(());
         }
-        let columns = std::mem::take(&mut self.columns);
+        let columns = self.columns()?;
         let chunks = in_parallel(self.n_threads, columns, |column| {
             let closed = column.leaves.into_iter().map(ArrowColumnWriter::close);
             closed.collect::<Result<Vec<ArrowColumnChunk>>>()
@@ -213,6 +233,14 @@ fn is_diverse(column: &ArrayRef) -> bool {
 }
 
 impl Column {
+    /// Bytes that are held, about.
+    fn bytes(&self) -> usize {
+        let leaves = self.leaves.iter();
+        leaves
+            .map(ArrowColumnWriter::get_estimated_total_bytes)
+            .sum()
+    }
+
     fn write(&mut self, schema: &SchemaRef, values: &ArrayRef) -> Result<()> {
         let leaves = compute_leaves(schema.field(self.number), values)?;
         for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
