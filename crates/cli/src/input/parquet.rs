@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
@@ -17,10 +17,9 @@ use provender_core::{Error, Result, codes};
 
 use super::{BATCH_ROWS, Opened};
 
-/// Bytes of rows that each core may have decoded before they are asked for, about.
-const AHEAD_BYTES: usize = 16 << 20;
-/// And how many batches.
-const MOST_AHEAD: usize = 64;
+/// Bytes of rows that may be decoded before they are asked for, about, and on how many threads.
+const AHEAD_BYTES: usize = 32 << 20;
+const MOST_THREADS: usize = 8;
 
 /// Reads the footer; rows are read group by group, in their order.
 pub(super) fn open(name: String, file: File) -> Result<Opened> {
@@ -101,29 +100,38 @@ type Decoded = Option<ParquetResult<RecordBatch>>;
 
 /// The batches of all row groups, which threads decode in turn.
 struct Groups {
-    threads: Vec<Receiver<Decoded>>,
+    threads: Vec<Decoding>,
     group: usize,
     n_groups: usize,
+}
+
+/// A thread that decodes some of the groups.
+struct Decoding {
+    decoded: Receiver<Decoded>,
+    /// Takes the bytes of each batch that was taken.
+    taken: Sender<usize>,
 }
 
 impl Groups {
     fn new(file: &Shared, metadata: &ArrowReaderMetadata) -> Self {
         let groups = metadata.metadata().row_groups();
-        let n_rows: i64 = groups.iter().map(|group| group.num_rows()).sum();
-        let n_bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
-        let batch_bytes = n_bytes.max(1) / n_rows.max(1) * BATCH_ROWS as i64;
-        let n_ahead = AHEAD_BYTES / usize::try_from(batch_bytes).unwrap_or(usize::MAX).max(1);
         let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let n_threads = n_cores.min(groups.len());
+        let n_threads = n_cores.min(groups.len()).min(MOST_THREADS);
         let threads = (0..n_threads).map(|thread| {
-            let (sender, receiver) = sync_channel(n_ahead.clamp(1, MOST_AHEAD));
+            let ((to_us, decoded), (taken, to_thread)) = (channel(), channel());
+            let out = Decoder {
+                decoded: to_us,
+                taken: to_thread,
+                n_held: 0,
+                most_held: AHEAD_BYTES / n_threads,
+            };
             let groups = (thread..groups.len()).step_by(n_threads);
             let (file, metadata) = (file.clone(), metadata.clone());
             // Without a thread its receiver says that nothing comes.
             let _ = std::thread::Builder::new()
                 .name("input".to_owned())
-                .spawn(move || decode(&file, &metadata, groups, &sender));
-            receiver
+                .spawn(move || out.decode(&file, &metadata, groups));
+            Decoding { decoded, taken }
         });
         Self {
             threads: threads.collect(),
@@ -138,9 +146,14 @@ impl Iterator for Groups {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.group < self.n_groups {
-            match self.threads[self.group % self.threads.len()].recv() {
+            let thread = &self.threads[self.group % self.threads.len()];
+            match thread.decoded.recv() {
                 Ok(None) => self.group += 1,
-                Ok(Some(batch)) => return Some(batch),
+                Ok(Some(batch)) => {
+                    // A thread that has ended needs not know.
+                    let _ = thread.taken.send(batch.as_ref().map_or(0, bytes_of));
+                    return Some(batch);
+                }
                 Err(_) => {
                     self.group = self.n_groups;
                     let what = "a thread that decodes it ended early";
@@ -152,35 +165,97 @@ impl Iterator for Groups {
     }
 }
 
-/// Decodes some row groups, until one cannot be or nobody waits any more.
-fn decode(
-    file: &Shared,
-    metadata: &ArrowReaderMetadata,
-    groups: impl Iterator<Item = usize>,
-    decoded: &SyncSender<Decoded>,
-) {
-    for group in groups {
-        // A decoder that panics on a damaged file is a file that cannot be read.
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            let reader =
-                ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata.clone())
+fn bytes_of(batch: &RecordBatch) -> usize {
+    batch.get_array_memory_size()
+}
+
+/// What a thread that decodes holds.
+struct Decoder {
+    decoded: Sender<Decoded>,
+    taken: Receiver<usize>,
+    /// Bytes of batches that nobody has taken yet.
+    n_held: usize,
+    most_held: usize,
+}
+
+impl Decoder {
+    /// Decodes some row groups, until one cannot be or nobody waits any more.
+    fn decode(
+        mut self,
+        file: &Shared,
+        metadata: &ArrowReaderMetadata,
+        groups: impl Iterator<Item = usize>,
+    ) {
+        for group in groups {
+            // A decoder that panics on a damaged file is a file that cannot be read.
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                let (file, metadata) = (file.clone(), metadata.clone());
+                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
                     .with_batch_size(BATCH_ROWS)
                     .with_row_groups(vec![group])
                     .build()?;
-            for batch in reader {
-                if decoded.send(Some(Ok(batch?))).is_err() {
-                    return Ok(false);
+                for batch in reader {
+                    if self.hand_over(batch?).is_none() {
+                        return Ok(false);
+                    }
                 }
-            }
-            Ok(decoded.send(None).is_ok())
-        }));
-        let failed = match ended {
-            Ok(Ok(true)) => continue,
-            Ok(Ok(false)) => return,
-            Ok(Err(error)) => error,
-            Err(_) => ParquetError::General("its content is damaged".to_owned()),
+                Ok(self.decoded.send(None).is_ok())
+            }));
+            let failed = match ended {
+                Ok(Ok(true)) => continue,
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => error,
+                Err(_) => ParquetError::General("its content is damaged".to_owned()),
+            };
+            let _ = self.decoded.send(Some(Err(failed)));
+            return;
+        }
+    }
+
+    /// Hands a batch over and waits where too many were not taken. `None` if nobody waits for batches.
+    fn hand_over(&mut self, batch: RecordBatch) -> Option<()> {
+        self.n_held += bytes_of(&batch);
+        self.decoded.send(Some(Ok(batch))).ok()?;
+        while self.n_held > self.most_held {
+            self.n_held -= self.taken.recv().ok()?;
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_waits_where_too_many_of_its_batches_were_not_taken() {
+        let numbers = Arc::new(Int64Array::from_iter_values(0..100));
+        let batch = RecordBatch::try_from_iter([("n", numbers as _)]).unwrap();
+        let n_bytes = bytes_of(&batch);
+        let ((to_us, decoded), (taken, to_thread)) = (channel(), channel());
+        let mut decoder = Decoder {
+            decoded: to_us,
+            taken: to_thread,
+            n_held: 0,
+            most_held: 2 * n_bytes,
         };
-        let _ = decoded.send(Some(Err(failed)));
-        return;
+        for _ in 0..2 {
+            decoder.hand_over(batch.clone()).unwrap();
+        }
+        let third = std::thread::spawn(move || decoder.hand_over(batch).map(|()| decoder));
+        for _ in 0..3 {
+            assert!(matches!(decoded.recv().unwrap(), Some(Ok(_))));
+        }
+        taken.send(n_bytes).unwrap();
+        let mut decoder = third.join().unwrap().unwrap();
+        assert_eq!(decoder.n_held, 2 * n_bytes);
+        drop((decoded, taken));
+        let nothing = RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));
+        assert!(decoder.hand_over(nothing).is_none());
     }
 }
