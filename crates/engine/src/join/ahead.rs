@@ -4,7 +4,7 @@
 //! busy most of the time. So the others begin to read and to decode the source meanwhile.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
@@ -13,8 +13,9 @@ use provender_core::{BatchStream, Result};
 
 use super::feed::Spawned;
 
-/// Bytes that are read ahead at most, about.
-const MOST_BYTES: usize = 64 << 20;
+/// Bytes that are read ahead at most, about, of what may be held in memory.
+const MOST_BYTES: u64 = 64 << 20;
+const MOST_OF_MEMORY: u64 = 8;
 
 /// A source whose first rows are being read.
 pub(super) struct Ahead {
@@ -29,7 +30,8 @@ struct Common {
     /// Streams that nobody has begun to read.
     streams: Mutex<VecDeque<BatchStream>>,
     is_over: AtomicBool,
-    n_bytes: AtomicUsize,
+    most_bytes: u64,
+    n_bytes: AtomicU64,
 }
 
 impl Common {
@@ -39,7 +41,8 @@ impl Common {
     }
 
     fn is_enough(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed) || self.n_bytes.load(Ordering::Relaxed) > MOST_BYTES
+        self.is_over.load(Ordering::Relaxed)
+            || self.n_bytes.load(Ordering::Relaxed) >= self.most_bytes
     }
 
     /// Reads some streams, for as long as more is wanted. Answers them with all their rows.
@@ -57,7 +60,7 @@ impl Common {
                 let n_bytes = batch
                     .as_ref()
                     .map_or(0, |batch| batch.get_array_memory_size());
-                self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+                self.n_bytes.fetch_add(n_bytes as u64, Ordering::Relaxed);
                 ready.push(batch);
                 tokio::task::yield_now().await;
             }
@@ -69,13 +72,18 @@ impl Common {
 
 impl Ahead {
     /// Begins to read, if any of so many threads has nothing else to do.
-    pub(super) async fn new(streams: Vec<BatchStream>, n_threads: usize) -> Self {
+    pub(super) async fn new(
+        streams: Vec<BatchStream>,
+        n_threads: usize,
+        memory_limit: u64,
+    ) -> Self {
         let n_readers = n_threads.saturating_sub(1).min(streams.len());
         let schema = streams.first().map(|stream| stream.schema.clone());
         let common = Arc::new(Common {
             streams: Mutex::new(streams.into()),
             is_over: AtomicBool::new(false),
-            n_bytes: AtomicUsize::new(0),
+            most_bytes: MOST_BYTES.min(memory_limit / MOST_OF_MEMORY),
+            n_bytes: AtomicU64::new(0),
         });
         let readers = (0..n_readers).map(|_| Spawned(tokio::spawn(common.clone().read())));
         let readers = readers.collect();
@@ -130,7 +138,7 @@ mod tests {
     async fn all_rows_are_there_whatever_was_read_ahead() {
         for n_threads in [0, 1, 2, 5] {
             let streams = (0..4).map(|n| stream_of(n * 100..n * 100 + 100)).collect();
-            let ahead = Ahead::new(streams, n_threads).await;
+            let ahead = Ahead::new(streams, n_threads, 1 << 30).await;
             tokio::task::yield_now().await;
             let mut numbers = Vec::new();
             for stream in ahead.into_streams() {
@@ -141,14 +149,19 @@ mod tests {
             numbers.sort_unstable();
             assert_eq!(numbers, (0..400).collect::<Vec<_>>());
         }
-        assert!(Ahead::new(Vec::new(), 3).await.into_streams().is_empty());
+        assert!(
+            Ahead::new(Vec::new(), 3, 1 << 30)
+                .await
+                .into_streams()
+                .is_empty()
+        );
     }
 
     #[tokio::test]
     async fn a_failure_comes_where_its_stream_is_read() {
         let failed = Err(Error::new(&codes::IO, "torn"));
         let broken = BatchStream::new(batch(0).schema(), stream::iter([Ok(batch(1)), failed]));
-        let ahead = Ahead::new(vec![broken, stream_of(2..4)], 2).await;
+        let ahead = Ahead::new(vec![broken, stream_of(2..4)], 2, 1 << 30).await;
         let mut streams = ahead.into_streams().into_iter();
         let mut first = streams.next().unwrap().batches;
         assert!(first.next().await.unwrap().is_ok());
@@ -161,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_waits_holds_up_no_other() {
         let waiting = BatchStream::new(batch(0).schema(), stream::pending());
-        let ahead = Ahead::new(vec![waiting, stream_of(0..3)], 2).await;
+        let ahead = Ahead::new(vec![waiting, stream_of(0..3)], 2, 1 << 30).await;
         let mut streams = ahead.into_streams();
         let other = streams.pop().unwrap();
         assert_eq!(other.collect().await.unwrap().len(), 3);

@@ -190,7 +190,8 @@ impl Group {
                 // Rows without numbers are told apart by where they lie in their streams.
                 let is_numbered = matches!(feed.feed, Feed::Numbered(..));
                 let n_threads = if is_numbered { n_threads } else { 1 };
-                Some(Ahead::new(self.rows(feed).await?, n_threads).await)
+                let rows = self.rows(feed).await?;
+                Some(Ahead::new(rows, n_threads, self.memory_limit).await)
             }
             None => None,
         };
