@@ -24,7 +24,7 @@ use crate::store::SnowflakeOfflineStore;
 use crate::types::{Columns, column_types};
 
 /// How often a transaction is made again that another one was in the way of.
-const MAX_ATTEMPTS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 8;
 
 /// Adds rows to a table, or replaces them; makes the table if there is none.
 pub(crate) async fn write(
