@@ -11,6 +11,7 @@
 //!   has a segment tree over its slots ([`tree`]).
 
 mod aggregation;
+mod cells;
 mod distinct;
 mod double;
 mod moments;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array};
 use arrow_buffer::{NullBuffer, ScalarBuffer, i256};
-use bytemuck::{Pod, Zeroable};
 use provender_core::model::AggregateFunction;
 use provender_core::{Error, Result, ValueType, codes};
 
+use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::{Occurrences, slide_sets};
 use super::double::Double;
 use super::moments::Moments;
@@ -29,69 +29,6 @@ pub(super) enum Partials {
     ExtremeBytes(Vec<Option<Box<[u8]>>>),
     Distinct(Vec<Occurrences<i128>>),
     DistinctBytes(Vec<Occurrences<Box<[u8]>>>),
-}
-
-/// How many values of at most 64 bits there are, and their sum: an i128 holds that of any number that
-/// there can be.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-#[repr(C, packed(8))]
-pub(super) struct WholeSum {
-    n: u64,
-    sum: i128,
-}
-
-/// How many floats there are, and their sum.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct FloatSum {
-    n: u64,
-    sum: Double,
-}
-
-/// The greatest number, if there is any; for `min` numbers are negated by complement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct Extreme {
-    is_any: u64,
-    number: i64,
-}
-
-impl WholeSum {
-    fn add(&mut self, value: i64) {
-        self.n += 1;
-        self.sum += i128::from(value);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.n += other.n;
-        self.sum += other.sum;
-    }
-}
-
-impl FloatSum {
-    fn add(&mut self, value: f64) {
-        self.n += 1;
-        self.sum = self.sum.add_f64(value);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.n += other.n;
-        self.sum = self.sum.add(other.sum);
-    }
-}
-
-impl Extreme {
-    fn add(&mut self, number: i64) {
-        self.merge(&Self { is_any: 1, number });
-    }
-
-    fn merge(&mut self, other: &Self) {
-        *self = (*self).max(*other);
-    }
-
-    fn number(self) -> Option<i128> {
-        (self.is_any != 0).then(|| self.number.into())
-    }
 }
 
 /// A batch's column as an aggregate reads it.

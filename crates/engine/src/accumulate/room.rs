@@ -6,10 +6,11 @@ use provender_core::model::AggregateFunction;
 use provender_core::request::ViewJoin;
 
 use super::aggregation::window_aggregations;
+use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::Occurrences;
 use super::moments::Moments;
 use super::ordinal;
-use super::partial::{Extreme, FloatSum, WholeSum, have_same_partials};
+use super::partial::have_same_partials;
 use super::segments::Segments;
 
 /// Bytes that a slot takes for the windows of views, by estimate since the types of columns are not known:
