@@ -3,7 +3,7 @@
 The rules: per label the fact of its key with the greatest event time that is not after the label's time and at most
 two days before it; of facts with the same event time the one created last; every label once, with nulls where there
 is no such fact. Each engine is asked in the fastest way known to us that keeps them, is free in the order of its
-rows, uses all cores, and writes what Provender writes: Parquet in zstd of level 1, synced to disk.
+rows, uses all cores, and writes what Provender writes: Parquet in Snappy, synced to disk.
 
 Windows instead of features: over the facts of a label's key from seven days before it (excluded) to it (included).
 
@@ -125,7 +125,7 @@ def duckdb_copy(query, out):
 
     db = duckdb.connect()
     db.execute("SET preserve_insertion_order = false")
-    db.execute(f"COPY ({query}) TO '{out}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
+    db.execute(f"COPY ({query}) TO '{out}' (FORMAT parquet, COMPRESSION snappy)")
 
 
 def polars(folder, out):
@@ -139,7 +139,7 @@ def polars(folder, out):
     joined = labels.join_asof(
         facts, on="event_timestamp", by=VARIANT.key_names, strategy="backward", tolerance="2d", check_sortedness=False
     )
-    joined.select("row_id", *VARIANT.key_names, "event_timestamp", *VARIANT.features).sink_parquet(out, compression="zstd", compression_level=1)
+    joined.select("row_id", *VARIANT.key_names, "event_timestamp", *VARIANT.features).sink_parquet(out, compression="snappy")
 
 
 def pandas(folder, out):
@@ -157,7 +157,7 @@ def pandas(folder, out):
         direction="backward",
         tolerance=pd.Timedelta(TTL_US, "us"),
     )
-    joined.to_parquet(out, index=False, compression="zstd", compression_level=1)
+    joined.to_parquet(out, index=False, compression="snappy")
 
 
 def feast(folder, out, store):
@@ -169,7 +169,7 @@ def feast(folder, out, store):
     labels = pd.read_parquet(f"{folder}/raw/labels.parquet")
     features = [f"driver:{feature}" for feature in VARIANT.features]
     job = FeatureStore(repo_path=f"{folder}/feast_{store}").get_historical_features(labels, features)
-    pyarrow.parquet.write_table(job.to_arrow(), out, compression="zstd", compression_level=1)
+    pyarrow.parquet.write_table(job.to_arrow(), out, compression="snappy")
 
 
 def feast_prepare(folder, store):
