@@ -8,6 +8,7 @@ use provender_core::request::SourceRef;
 use provender_core::{Context, Error, Result, codes};
 use provender_dialects::{Dialect, RowTexts};
 
+use crate::locks::Patience;
 use crate::rows::{Kind, RowShape, cast_columns, push};
 use crate::session::Statement;
 use crate::store::SnowflakeOfflineStore;
@@ -87,7 +88,11 @@ pub(crate) async fn delete(
                 bindings: vec![text],
                 is_describe: false,
             };
-            store.client.run(cx, statement).await?;
+            let mut patience = Patience::default();
+            while let Err(error) = store.client.run(cx, statement.clone()).await {
+                let waited = patience.wait(cx, error).await;
+                waited.map_err(|error| error.context("table", name.clone()))?;
+            }
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod config;
 mod delete;
 mod error;
 mod ledger;
+mod locks;
 mod names;
 mod pushdown;
 mod results;

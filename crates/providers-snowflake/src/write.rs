@@ -10,21 +10,19 @@ use futures::StreamExt;
 use provender_core::names::find_column;
 use provender_core::provider::{Provider, unsupported};
 use provender_core::request::{OfflineWrite, SourceRef, WriteMode, WriteSummary};
-use provender_core::{BatchStream, CastRule, Context, Error, ErrorKind, Result, ValueType, codes};
+use provender_core::{BatchStream, CastRule, Context, Error, Result, ValueType, codes};
 use provender_dialects::{Dialect, RowTexts, TableName};
 
 use crate::client::OwnSession;
-use crate::error::{is_session_lost, snowflake_code};
+use crate::error::is_session_lost;
 use crate::ledger::Entry;
+use crate::locks::{Patience, is_in_the_way};
 use crate::names::made_columns;
 use crate::rows::{Kind, RowShape, cast_columns, push};
 use crate::session::Statement;
 use crate::spine::temporary_name;
 use crate::store::SnowflakeOfflineStore;
 use crate::types::{Columns, column_types};
-
-/// How often a transaction is made again that another one was in the way of.
-const MAX_ATTEMPTS: u32 = 8;
 
 /// Adds rows to a table, or replaces them; makes the table if there is none.
 pub(crate) async fn write(
@@ -243,19 +241,9 @@ impl Job<'_> {
         {
             return Ok(WriteSummary::default());
         }
-        if let Some(entry) = &self.entry {
-            entry.prepare(self.cx, session).await?;
-        }
-        if !self.replaces() {
-            self.make_table(session).await?;
-        }
-        let mut attempt = 0;
+        let mut patience = Patience::default();
         loop {
-            let applied = match self.replaces() {
-                true => self.replacement(session, &held).await,
-                false => self.transaction(session, &held).await,
-            };
-            let error = match applied {
+            let error = match self.apply(session, &held).await {
                 Ok(n_applied) => {
                     return Ok(WriteSummary {
                         n_rows: held.n_rows,
@@ -283,13 +271,21 @@ impl Job<'_> {
                     version: None,
                 });
             }
-            attempt += 1;
-            if !is_in_the_way(&error) || attempt >= MAX_ATTEMPTS {
-                return Err(error.context("table", self.write.table.clone()));
-            }
-            self.cx.check()?;
-            tokio::time::sleep(provender_engine::parts::pause(attempt)).await;
+            let waited = patience.wait(self.cx, error).await;
+            waited.map_err(|error| error.context("table", self.write.table.clone()))?;
         }
+    }
+
+    /// One try: what is there after another's try is left as it is. How many rows were added.
+    async fn apply(&self, session: &OwnSession, held: &Held) -> Result<u64> {
+        if let Some(entry) = &self.entry {
+            entry.prepare(self.cx, session).await?;
+        }
+        if self.replaces() {
+            return self.replacement(session, held).await;
+        }
+        self.make_table(session).await?;
+        self.transaction(session, held).await
     }
 
     async fn hold(&self, session: &OwnSession, mut rows: BatchStream) -> Result<Held> {
@@ -422,11 +418,4 @@ impl Job<'_> {
         session.execute(self.cx, Statement::new("COMMIT")).await?;
         Ok(held.n_rows)
     }
-}
-
-/// Whether another transaction was in the way, so that the same work may succeed after it.
-fn is_in_the_way(error: &Error) -> bool {
-    const LOCKED: [&str; 3] = ["000625", "000635", "200001"];
-    error.kind() == ErrorKind::Conflict
-        || snowflake_code(error).is_some_and(|code| LOCKED.contains(&code))
 }

@@ -17,6 +17,8 @@ Faults, each for so many of the next requests of that name:
   throttle 429, unavailable 503 before anything is done, lost_answer 503 after it was done,
   expire (the token has to be renewed), gone (the session has ended),
   chunk_unavailable 503, chunk_cut (half a chunk)
+  locked            statements that change something are refused as if another transaction were in the way,
+                    once locked_after of them were not
 
 GET /standin/state[?name=N]  what happened under a name: statements, aborts, sessions, temporary tables
 POST /standin/key            {"user", "pem"}: the public key that logins of a user are checked with
@@ -57,8 +59,10 @@ from columns import encoded, ipc
 from duck import remember, shown
 
 OPTIONS = {
-    "chunk_rows": 10_000, "repeat": 1, "realism": False, "ts_scale": None, "name": "", "in_progress": 0, "slow": None}
-FAULTS = ("throttle", "unavailable", "lost_answer", "expire", "gone", "chunk_unavailable", "chunk_cut")
+    "chunk_rows": 10_000, "repeat": 1, "realism": False, "ts_scale": None, "name": "", "in_progress": 0, "slow": None,
+    "locked_after": 0}
+FAULTS = ("throttle", "unavailable", "lost_answer", "expire", "gone", "chunk_unavailable", "chunk_cut", "locked")
+CHANGES = ("CREATE", "MERGE", "INSERT", "DELETE", "COMMIT")
 
 # --- state ------------------------------------------------------------------------------------
 
@@ -68,6 +72,7 @@ class Session:
         self.conn, self.options, self.name = conn, options, faults_name
         self.lock = asyncio.Lock()
         self.token = None
+        self.n_changes = 0
         # The tables that the open transaction has changed; None outside of one.
         self.changed = None
 
@@ -216,6 +221,11 @@ async def query(request: Request):
         return JSONResponse(answered[request_id])
     data = await body_of(request)
     sql = data["sqlText"]
+    if sql.startswith(CHANGES):
+        session.n_changes += 1
+        if session.n_changes > session.options["locked_after"] and fault(name, "locked"):
+            return refusal(
+                "000625", "Statement was aborted because of a lock", data={"errorCode": "000625", "sqlState": "57014"})
     slow = session.options["slow"]
     if slow and slow in sql and not data.get("describeOnly"):
         query_id = str(uuid.uuid4())

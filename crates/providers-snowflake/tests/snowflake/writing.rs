@@ -251,6 +251,52 @@ async fn a_write_with_an_id_counts_once_also_when_its_answer_was_lost() {
 }
 
 #[tokio::test]
+async fn changes_wait_for_other_transactions_and_say_so_in_the_end() {
+    if stand_in().is_none() {
+        return;
+    }
+    let table = unique("locked");
+    let locked = |n_times: u32, after: u32| async move {
+        let name = unique("locks");
+        open(json!({"name": name, "locked": n_times, "locked_after": after}))
+            .await
+            .unwrap()
+    };
+    // The two tables that a write makes, what it notes, adds and commits: each in turn is refused once.
+    for after in 0..5 {
+        let name = unique("locked");
+        let store = locked(1, after).await;
+        let request = OfflineWrite {
+            id: Some("one".to_owned()),
+            ..request(&name, WriteMode::Append)
+        };
+        let done = write(&*store, request, numbers(0..10)).await.unwrap();
+        assert_eq!((done.n_rows, done.n_applied), (10, 10), "{after}");
+        assert_eq!(n_rows(&*store, &name).await, 10, "{after}");
+    }
+    append(&*locked(0, 0).await, &table, numbers(0..10))
+        .await
+        .unwrap();
+    let key = numbers(3..4).project(&[0]).unwrap();
+    let source = SourceRef::table(&table);
+    let store = locked(3, 0).await;
+    store.delete(&cx(), &source, key.clone()).await.unwrap();
+    assert_eq!(n_rows(&*store, &table).await, 9);
+    let store = locked(1000, 0).await;
+    let cx = cx();
+    let (deleted, appended) = tokio::join!(
+        store.delete(&cx, &source, key),
+        append(&*store, &table, numbers(0..1)),
+    );
+    for error in [deleted.unwrap_err(), appended.unwrap_err()] {
+        assert_eq!(error.code(), "P503", "{error:?}");
+        assert!(error.is_retryable());
+        assert!(format!("{error:?}").contains(&table), "{error:?}");
+    }
+    assert_eq!(n_rows(&*store, &table).await, 9);
+}
+
+#[tokio::test]
 async fn two_writers_of_one_id_count_once() {
     if let Some(account) = Account::under_test() {
         two_writers(&account).await;
