@@ -10,6 +10,7 @@ mod feed;
 mod fetch;
 mod few;
 mod found;
+mod latest_first;
 mod merge;
 mod partition;
 mod seen;
@@ -20,7 +21,6 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Field, Schema, SchemaRef};
-use arrow_select::concat::concat_batches;
 use async_stream::try_stream;
 use chunk::{ChunkAnswer, Group};
 use feed::Spawned;
@@ -32,7 +32,7 @@ use provender_core::{BatchStream, Context, Error, ErrorKind, Result, codes};
 
 use crate::source::{Feed, column};
 use crate::spill::{SpillBuffer, Spilled};
-use crate::spine::{row_numbers, spine_schema};
+use crate::spine::{SpineRows as Rows, spine_schema};
 use crate::{error, zip};
 pub(crate) use partition::split_rows;
 use seen::Seen;
@@ -226,7 +226,7 @@ fn answer_batches(
 fn chunk_answers<'a>(
     group: &'a Group,
     feeds: &'a [chunk::GroupFeed],
-    rows: RecordBatch,
+    rows: Rows,
 ) -> futures::stream::BoxStream<'a, Result<ChunkAnswer>> {
     try_stream! {
         let mut pending = vec![rows];
@@ -234,10 +234,10 @@ fn chunk_answers<'a>(
             match group.answer(feeds, &rows).await {
                 Ok(answer) => yield answer,
                 Err(error) if error.kind() == ErrorKind::ResourceExhausted
-                    && error.code() == codes::MEMORY_LIMIT.id && rows.num_rows() > 1 =>
+                    && error.code() == codes::MEMORY_LIMIT.id && rows.n_rows() > 1 =>
                 {
-                    let half = rows.num_rows() / 2;
-                    pending.push(rows.slice(half, rows.num_rows() - half));
+                    let half = rows.n_rows() / 2;
+                    pending.push(rows.slice(half, rows.n_rows() - half));
                     pending.push(rows.slice(0, half));
                 }
                 Err(error) => Err(error)?,
@@ -247,34 +247,26 @@ fn chunk_answers<'a>(
     .boxed()
 }
 
-/// Re-cuts a stream into batches of `n_rows`, the last shorter.
-fn chunks(
-    stream: BatchStream,
-    n_rows: u64,
-) -> futures::stream::BoxStream<'static, Result<RecordBatch>> {
+/// Cuts a stream into parts of `n_rows`, the last shorter.
+fn chunks(stream: BatchStream, n_rows: u64) -> futures::stream::BoxStream<'static, Result<Rows>> {
     let n_rows = usize::try_from(n_rows).unwrap_or(usize::MAX);
     try_stream! {
-        let schema = stream.schema.clone();
         let mut batches = stream.batches;
-        let mut held: Vec<RecordBatch> = Vec::new();
-        let mut n_held = 0;
+        let mut held = Rows::default();
         while let Some(batch) = batches.next().await {
             let mut batch = batch?;
-            while n_held + batch.num_rows() >= n_rows {
-                let missing = n_rows - n_held;
+            while held.n_rows() + batch.num_rows() >= n_rows {
+                let missing = n_rows - held.n_rows();
                 held.push(batch.slice(0, missing));
                 batch = batch.slice(missing, batch.num_rows() - missing);
-                yield concat_batches(&schema, &held).map_err(error::arrow)?;
-                held.clear();
-                n_held = 0;
+                yield std::mem::take(&mut held);
             }
             if batch.num_rows() > 0 {
-                n_held += batch.num_rows();
                 held.push(batch);
             }
         }
-        if n_held > 0 {
-            yield concat_batches(&schema, &held).map_err(error::arrow)?;
+        if held.n_rows() > 0 {
+            yield held;
         }
     }
     .boxed()

@@ -5,6 +5,7 @@
 //! registry and no vendor: it is given requests of `provender-core` and a store to scan.
 
 mod accumulate;
+mod beaten;
 pub mod cast;
 mod error;
 mod join;

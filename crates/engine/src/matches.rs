@@ -1,6 +1,7 @@
 //! Which keys the rows of a batch have, and which slots of a spine they count for: looked up once, for
 //! all views of a source.
 
+use crate::beaten::{Beaten, TOLD_TOGETHER, remaining};
 use crate::search::TOGETHER;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
@@ -13,6 +14,8 @@ pub(crate) struct Matches {
     /// Room for a match of each row, of which the first `n_found` are there.
     found: Vec<Match>,
     n_found: usize,
+    /// For each key the rows that need no search; empty where each is searched for.
+    beaten: Vec<Beaten>,
 }
 
 /// A row with a slot at or after the time from which it counts.
@@ -29,6 +32,20 @@ pub(crate) struct Match {
 }
 
 impl Matches {
+    /// No matches yet. Rows that cannot be the winner of any slot are left out where winners alone are wanted.
+    pub(crate) fn new(index: &SpineIndex, of_winners: bool) -> Self {
+        let n_keys = if of_winners { index.n_keys() } else { 0 };
+        Self {
+            beaten: vec![Beaten::default(); n_keys],
+            ..Self::default()
+        }
+    }
+
+    /// Bytes that are held for the keys of the spine.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(self.beaten.as_slice())
+    }
+
     /// The matches that were found.
     pub(crate) fn rows(&self) -> &[Match] {
         &self.found[..self.n_found]
@@ -59,34 +76,46 @@ impl Matches {
             self.found.resize(self.numbers.len(), Match::default());
         }
         let mut n_found = 0;
+        let n_rows = self.numbers.len();
+        // Later rows first, in batches of rows that ascend.
+        let descends = events.first() > events.last();
         let mut slots = [(0, 0); TOGETHER];
-        for (number, numbers) in self.numbers.chunks(TOGETHER).enumerate() {
-            let first_row = number * TOGETHER;
-            let slots = &mut slots[..numbers.len()];
-            rows.slots(index, numbers, first_row, slots);
-            times.touch(slots);
-            for (row, &(start, end)) in (first_row..).zip(slots.iter()) {
-                if start == end {
-                    continue;
-                }
-                let event = events[row];
-                let mut from = event;
-                if as_known {
-                    match rows.created(row) {
-                        Some(created) => from = from.max(created),
-                        None => continue,
+        let mut left = [0; TOLD_TOGETHER];
+        for n_told in (0..n_rows).step_by(TOLD_TOGETHER) {
+            let told = n_told..n_rows.min(n_told + TOLD_TOGETHER);
+            let told = told.map(|at| if descends { at } else { n_rows - 1 - at });
+            let n_left = remaining(&self.beaten, &self.numbers, events, times, told, &mut left);
+            for together in left[..n_left].chunks(TOGETHER) {
+                let slots = &mut slots[..together.len()];
+                let together = together.iter().map(|row| *row as usize);
+                rows.slots(index, &self.numbers, together.clone(), slots);
+                times.touch(slots);
+                for (row, &(start, end)) in together.zip(slots.iter()) {
+                    if start == end {
+                        continue;
+                    }
+                    let event = events[row];
+                    let mut from = event;
+                    if as_known {
+                        match rows.created(row) {
+                            Some(created) => from = from.max(created),
+                            None => continue,
+                        }
+                    }
+                    let first = times.first_from((start, end), from);
+                    self.found[n_found] = Match {
+                        row: row as u32,
+                        first,
+                        start,
+                        end,
+                    };
+                    let until = event.saturating_add(reach_us);
+                    let is_match = (first < end) & times.is_reached(first.min(end - 1), until);
+                    n_found += usize::from(is_match);
+                    if let Some(beaten) = self.beaten.get_mut(self.numbers[row] as usize) {
+                        *beaten = Beaten::by(times, (start, end), first, event);
                     }
                 }
-                let first = times.first_from((start, end), from);
-                self.found[n_found] = Match {
-                    row: row as u32,
-                    first,
-                    start,
-                    end,
-                };
-                let until = event.saturating_add(reach_us);
-                let is_match = (first < end) & times.is_reached(first.min(end - 1), until);
-                n_found += usize::from(is_match);
             }
         }
         self.n_found = n_found;

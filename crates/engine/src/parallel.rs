@@ -36,20 +36,23 @@ pub(crate) fn group_ranges(starts: &[u32], n_parts: usize) -> Vec<Range<usize>> 
 }
 
 /// What each of many items becomes, in their order.
-pub(crate) fn map<T: Copy + Sync, R: Copy + Send>(
+pub(crate) fn map<T: Copy + Sync, R: Copy + Default + Send>(
     items: &[T],
     n_threads: usize,
     of: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
-    let n_parts = n_parts(items.len(), n_threads);
-    let parts = ranges(items.len(), n_parts).map(|range| &items[range]);
-    let mut parts = each(parts.collect(), |items: &[T]| {
-        items.iter().map(|&item| of(item)).collect::<Vec<R>>()
+    let mut mapped = vec![R::default(); items.len()];
+    let n_together = items.len().div_ceil(n_parts(items.len(), n_threads)).max(1);
+    let parts = items
+        .chunks(n_together)
+        .zip(mapped.chunks_mut(n_together))
+        .collect();
+    each(parts, |(items, mapped): (&[T], &mut [R])| {
+        for (mapped, &item) in mapped.iter_mut().zip(items) {
+            *mapped = of(item);
+        }
     });
-    match parts.len() {
-        1 => parts.remove(0),
-        _ => parts.concat(),
-    }
+    mapped
 }
 
 /// Does some work on every item at the same time. Results keep the order.

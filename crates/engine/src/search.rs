@@ -139,6 +139,18 @@ impl Searched<'_> {
         first
     }
 
+    /// The upper bits of a number, which does not descend where numbers ascend.
+    #[inline]
+    pub(crate) fn upper_of(self, number: i64) -> u32 {
+        self.bits.of(number)
+    }
+
+    /// The upper bits of the number of a place.
+    #[inline]
+    pub(crate) fn upper_at(self, place: u32) -> u32 {
+        self.upper[place as usize]
+    }
+
     /// Whether another number is at least that of a place.
     #[inline]
     pub(crate) fn is_reached(self, place: u32, by: i64) -> bool {

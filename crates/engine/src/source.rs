@@ -218,6 +218,10 @@ impl RowReader {
         })
     }
 
+    pub(crate) fn source(&self) -> &TimedSource {
+        &self.source
+    }
+
     pub(crate) fn read(&self, batch: &RecordBatch, numbers: RowNumbers) -> Result<TimedRows> {
         let keys: Vec<ArrayRef> = self
             .key_names
@@ -275,25 +279,25 @@ impl TimedRows {
         self.event.len()
     }
 
-    /// The slots of each row's key, of some rows from `first_row` on whose keys have these numbers; none
-    /// for a row that can count for none.
+    /// The slots of the keys of some rows, none for a row that can count for none. `numbers` are those of the
+    /// keys of all rows.
     pub(crate) fn slots(
         &self,
         index: &SpineIndex,
         numbers: &[u32],
-        first_row: usize,
+        rows: impl Iterator<Item = usize> + Clone,
         slots: &mut [(u32, u32)],
     ) {
         let starts = index.starts();
-        for (slots, &number) in slots.iter_mut().zip(numbers) {
-            let number = number as usize;
+        for (slots, row) in slots.iter_mut().zip(rows.clone()) {
+            let number = numbers[row] as usize;
             *slots = match starts.get(number..number + 2) {
                 Some(&[start, end]) => (start, end),
                 _ => (0, 0),
             };
         }
         if let Some(nulls) = self.event.nulls() {
-            for (row, slots) in (first_row..).zip(slots) {
+            for (slots, row) in slots.iter_mut().zip(rows) {
                 if nulls.is_null(row) {
                     *slots = (0, 0);
                 }

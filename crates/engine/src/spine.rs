@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use provender_core::Result;
 use provender_core::request::KeyColumn;
 use provender_core::time::instant_type;
 
 use crate::keys::{EncodedKeys, KeyEncoder, KeyTable, NO_KEY};
-use crate::parallel;
+use crate::pages::Pages;
 use crate::search::Ascending;
 use crate::source::column;
+use crate::{error, parallel};
 
 /// Marks a spine row that nothing can match: a null key or time.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
@@ -22,6 +23,13 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// Names of the columns that a spine has inside of the engine, after its keys.
 pub(crate) const TIME: &str = "__time";
 pub(crate) const ROW: &str = "__row";
+
+/// Some consecutive rows of a spine, in batches of [`spine_schema`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpineRows {
+    batches: Vec<RecordBatch>,
+    n_rows: usize,
+}
 
 /// Some consecutive rows of a spine, indexed.
 #[derive(Debug)]
@@ -35,17 +43,19 @@ pub(crate) struct SpineIndex {
     row_slots: Vec<u32>,
 }
 
+/// A row's time and place. Once sorted, its slot among those of the part in place of the time.
+type TimedRow = [i64; 2];
+
 /// The rows of some consecutive keys, each with its time.
 struct SpinePart<'a> {
     /// The first row of each key, and at the end one after the last.
     starts: &'a [u32],
-    rows: &'a mut [(i64, u32)],
+    rows: &'a mut [TimedRow],
 }
 
 /// The same, sorted.
 struct SortedPart<'a> {
-    /// Each with its slot among those of the part.
-    rows: &'a mut [(i64, u32)],
+    rows: &'a mut [TimedRow],
     /// The times of the slots.
     times: Vec<i64>,
     /// The first slot of each key.
@@ -63,11 +73,12 @@ impl<'a> SpinePart<'a> {
             starts.push(times.len() as u32);
             let mut last = None;
             for row in of_key {
-                if last != Some(row.0) {
-                    last = Some(row.0);
-                    times.push(row.0);
+                let [time, _] = row;
+                if last != Some(*time) {
+                    last = Some(*time);
+                    times.push(*time);
                 }
-                row.0 = times.len() as i64 - 1;
+                *time = times.len() as i64 - 1;
             }
         }
         SortedPart {
@@ -90,23 +101,86 @@ pub(crate) fn spine_schema(keys: &[KeyColumn]) -> SchemaRef {
     Arc::new(Schema::new(keys.chain(own).collect::<Vec<_>>()))
 }
 
+impl SpineRows {
+    pub(crate) fn push(&mut self, batch: RecordBatch) {
+        self.n_rows += batch.num_rows();
+        self.batches.push(batch);
+    }
+
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// At most so many rows from one on.
+    pub(crate) fn slice(&self, from: usize, n_rows: usize) -> Self {
+        let mut slice = Self::default();
+        let (mut first, end) = (0, from.saturating_add(n_rows).min(self.n_rows));
+        for batch in &self.batches {
+            let rows = from.clamp(first, first + batch.num_rows())
+                ..end.clamp(first, first + batch.num_rows());
+            if !rows.is_empty() {
+                slice.push(batch.slice(rows.start - first, rows.len()));
+            }
+            first += batch.num_rows();
+        }
+        slice
+    }
+
+    /// The first columns alone, as many as there are keys.
+    pub(crate) fn keys(&self, n_keys: usize) -> Result<Self> {
+        let keys: Vec<usize> = (0..n_keys).collect();
+        let batches = self.batches.iter().map(|batch| batch.project(&keys));
+        Ok(Self {
+            batches: batches.collect::<Result<_, _>>().map_err(error::arrow)?,
+            n_rows: self.n_rows,
+        })
+    }
+
+    /// The columns of the batch that a row is in, and its place there.
+    pub(crate) fn row(&self, row: usize) -> (&[ArrayRef], usize) {
+        let mut at = row;
+        for batch in &self.batches {
+            if at < batch.num_rows() {
+                return (batch.columns(), at);
+            }
+            at -= batch.num_rows();
+        }
+        (&[], 0)
+    }
+
+    /// The rows' numbers.
+    pub(crate) fn numbers(&self) -> Result<Int64Array> {
+        let mut numbers = Vec::with_capacity(self.n_rows);
+        for batch in &self.batches {
+            numbers.extend_from_slice(column(batch, ROW)?.as_primitive::<Int64Type>().values());
+        }
+        Ok(numbers.into())
+    }
+}
+
 impl SpineIndex {
-    /// Indexes a batch of [`spine_schema`] on so many threads.
-    pub(crate) fn new(keys: &[KeyColumn], rows: &RecordBatch, n_threads: usize) -> Result<Self> {
+    /// Indexes rows on so many threads.
+    pub(crate) fn new(keys: &[KeyColumn], rows: &SpineRows, n_threads: usize) -> Result<Self> {
         let encoder = KeyEncoder::new(keys)?;
         let names: Vec<&str> = keys.iter().map(|key| key.spine.as_str()).collect();
-        let columns: Vec<_> = names
-            .iter()
-            .map(|name| column(rows, name))
-            .collect::<Result<_>>()?;
-        let n_rows = rows.num_rows();
-        let encoded = encoder.encode(&names, &columns, n_rows)?;
-        let time_column = column(rows, TIME)?;
-        let times = time_column.as_primitive::<TimestampMicrosecondType>();
-
         let mut table = encoder.table();
-        let mut numbers = vec![NO_KEY; n_rows];
-        table.number_all(&encoded, |row| times.is_valid(row), &mut numbers);
+        let mut numbers = vec![NO_KEY; rows.n_rows()];
+        let mut rest = numbers.as_mut_slice();
+        let mut times = Vec::with_capacity(rows.batches.len());
+        for batch in &rows.batches {
+            let columns: Vec<_> = names
+                .iter()
+                .map(|name| column(batch, name))
+                .collect::<Result<_>>()?;
+            let encoded = encoder.encode(&names, &columns, batch.num_rows())?;
+            let of_batch = column(batch, TIME)?;
+            let of_batch = of_batch.as_primitive::<TimestampMicrosecondType>().clone();
+            let numbers;
+            (numbers, rest) = std::mem::take(&mut rest).split_at_mut(batch.num_rows());
+            table.number_all(&encoded, |row| of_batch.is_valid(row), numbers);
+            times.push(of_batch);
+        }
+        let times = times.iter().flat_map(|times| times.values().iter());
 
         // Rows are dealt to their keys, and then only those of one key are sorted.
         let mut starts = vec![0_u32; table.len() + 1];
@@ -117,18 +191,19 @@ impl SpineIndex {
             starts[at] += starts[at - 1];
         }
         let mut next = starts.clone();
-        let mut order = vec![(0_i64, 0_u32); next[table.len()] as usize];
-        for (row, &number) in numbers.iter().enumerate() {
+        let mut order = Pages::<TimedRow>::zeroed(next[table.len()] as usize);
+        let in_order: &mut [TimedRow] = &mut order;
+        for ((row, &number), &time) in (0..).zip(&numbers).zip(times) {
             if number != NO_KEY {
                 let place = &mut next[number as usize];
-                order[*place as usize] = (times.value(row), row as u32);
+                in_order[*place as usize] = [time, row];
                 *place += 1;
             }
         }
         drop(next);
 
-        let n_parts = parallel::n_parts(order.len(), n_threads);
-        let mut rest = order.as_mut_slice();
+        let n_parts = parallel::n_parts(in_order.len(), n_threads);
+        let mut rest = in_order;
         let mut parts = Vec::with_capacity(n_parts);
         for keys in parallel::group_ranges(&starts, n_parts) {
             let n_rows = (starts[keys.end] - starts[keys.start]) as usize;
@@ -159,7 +234,7 @@ impl SpineIndex {
         }
         slot_starts.push(slot_times.len() as u32);
         parallel::each(dealt, |(first, rows)| {
-            for &(slot, row) in rows.iter() {
+            for &[slot, row] in rows.iter() {
                 row_slots[row as usize].store(first + slot as u32, Ordering::Relaxed);
             }
         });
@@ -221,9 +296,4 @@ impl SpineIndex {
     pub(crate) fn memory(&self) -> usize {
         self.keys.memory() + self.starts.len() * 4 + self.times.memory() + self.row_slots.len() * 4
     }
-}
-
-/// The row numbers of a batch of [`spine_schema`].
-pub(crate) fn row_numbers(rows: &RecordBatch) -> Result<arrow_array::Int64Array> {
-    Ok(column(rows, ROW)?.as_primitive::<Int64Type>().clone())
 }

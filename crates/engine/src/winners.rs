@@ -229,22 +229,35 @@ impl Winners {
         n_threads: usize,
     ) -> Vec<u32> {
         let n_parts = parallel::n_parts(self.held.len(), n_threads);
-        let parts = parallel::group_ranges(index.starts(), n_parts);
-        let mut parts = parallel::each(parts, |keys| self.carry_keys(index, keys, ttl_us));
-        match parts.len() {
-            1 => parts.remove(0),
-            _ => parts.concat(),
+        let mut sources = vec![0; index.n_slots()];
+        let mut rest = sources.as_mut_slice();
+        let mut parts = Vec::with_capacity(n_parts);
+        for keys in parallel::group_ranges(index.starts(), n_parts) {
+            let of_keys;
+            (of_keys, rest) = std::mem::take(&mut rest).split_at_mut(index.slots_of(&keys).len());
+            parts.push((keys, of_keys));
         }
+        parallel::each(parts, |(keys, sources)| {
+            self.carry_keys(index, keys, ttl_us, sources);
+        });
+        sources
     }
 
     /// [`Self::carry`] of some keys.
-    fn carry_keys(&self, index: &SpineIndex, keys: Range<usize>, ttl_us: Option<i64>) -> Vec<u32> {
-        let mut sources = Vec::new();
+    fn carry_keys(
+        &self,
+        index: &SpineIndex,
+        keys: Range<usize>,
+        ttl_us: Option<i64>,
+        sources: &mut [u32],
+    ) {
         let held: &[RowTime] = &self.held;
+        let mut sources = sources.iter_mut();
         for key in keys.start as u32..keys.end as u32 {
             let mut best = NO_SLOT;
             let slots = index.slots(key);
-            for (slot, &time) in slots.clone().zip(index.times(slots)) {
+            let times = index.times(slots.clone());
+            for ((slot, &time), source) in slots.zip(times).zip(&mut sources) {
                 if held[slot] != RowTime::NONE
                     && (best == NO_SLOT
                         || self.compare_slots(slot, best as usize) == Ordering::Greater)
@@ -254,10 +267,9 @@ impl Winners {
                 let is_alive = best != NO_SLOT
                     && ttl_us
                         .is_none_or(|ttl| held[best as usize].event() >= time.saturating_sub(ttl));
-                sources.push(if is_alive { best } else { NO_SLOT });
+                *source = if is_alive { best } else { NO_SLOT };
             }
         }
-        sources
     }
 
     /// The number of the row that a slot holds.

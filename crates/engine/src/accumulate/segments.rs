@@ -138,15 +138,15 @@ impl Segments {
         let mut n_found = 0;
         let (cuts, places) = (self.cuts.searched(), &self.places[..]);
         let mut cells = [(0, 0); TOGETHER];
-        for (number, numbers) in numbers.chunks(TOGETHER).enumerate() {
-            let first_row = number * TOGETHER;
-            let cells = &mut cells[..numbers.len()];
-            rows.slots(index, numbers, first_row, cells);
+        for first_row in (0..numbers.len()).step_by(TOGETHER) {
+            let together = first_row..numbers.len().min(first_row + TOGETHER);
+            let cells = &mut cells[..together.len()];
+            rows.slots(index, numbers, together.clone(), cells);
             for (start, end) in cells.iter_mut() {
                 (*start, *end) = (*start * width, *end * width);
             }
             cuts.touch(cells);
-            for (row, &(start, end)) in (first_row..).zip(cells.iter()) {
+            for (row, &(start, end)) in together.zip(cells.iter()) {
                 if start == end {
                     continue;
                 }

@@ -1,9 +1,8 @@
-//! Reads the first rows of a source while the spine is indexed.
+//! Reads the last rows of a source while the spine is indexed.
 //!
 //! Rows can be looked up only when all keys of the spine are known, and indexing them keeps one thread
 //! busy most of the time. So the others begin to read and to decode the source meanwhile.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +16,7 @@ use super::feed::Spawned;
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_OF_MEMORY: u64 = 8;
 
-/// A source whose first rows are being read.
+/// A source whose last rows are being read.
 pub(super) struct Ahead {
     /// That of all streams; `None` if there is none.
     schema: Option<SchemaRef>,
@@ -28,16 +27,17 @@ pub(super) struct Ahead {
 /// What readers share.
 struct Common {
     /// Streams that nobody has begun to read.
-    streams: Mutex<VecDeque<BatchStream>>,
+    streams: Mutex<Vec<BatchStream>>,
     is_over: AtomicBool,
     most_bytes: u64,
     n_bytes: AtomicU64,
 }
 
 impl Common {
+    /// The last one, as those that all are read from.
     fn next_stream(&self) -> Option<BatchStream> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        streams.pop_front()
+        streams.pop()
     }
 
     fn is_enough(&self) -> bool {
@@ -64,6 +64,10 @@ impl Common {
                 ready.push(batch);
                 tokio::task::yield_now().await;
             }
+            if batches.is_done() {
+                // Of streams as well as of their batches, the later ones come first.
+                ready.reverse();
+            }
             begun.push(BatchStream::new(schema, stream::iter(ready).chain(batches)));
         }
         Ok(begun)
@@ -80,7 +84,7 @@ impl Ahead {
         let n_readers = n_threads.saturating_sub(1).min(streams.len());
         let schema = streams.first().map(|stream| stream.schema.clone());
         let common = Arc::new(Common {
-            streams: Mutex::new(streams.into()),
+            streams: Mutex::new(streams),
             is_over: AtomicBool::new(false),
             most_bytes: MOST_BYTES.min(memory_limit / MOST_OF_MEMORY),
             n_bytes: AtomicU64::new(0),
@@ -96,8 +100,8 @@ impl Ahead {
         }
     }
 
-    /// Ends reading ahead. Answers streams of all rows: first one for each reader, then those that none
-    /// has begun. Only who reads a reader's stream waits for what that was just about to read.
+    /// Ends reading ahead. Answers streams of all rows: those that none has begun in their order, and then one for
+    /// each reader. Only who reads a reader's stream waits for what that was just about to read.
     pub(super) fn into_streams(self) -> Vec<BatchStream> {
         self.common.is_over.store(true, Ordering::Relaxed);
         let readers = self.readers.into_iter().zip(self.schema.iter().cycle());
@@ -107,8 +111,10 @@ impl Ahead {
                 .try_flatten();
             BatchStream::new(schema.clone(), batches)
         });
-        let mut streams: Vec<BatchStream> = begun.collect();
-        streams.extend(std::iter::from_fn(|| self.common.next_stream()));
+        let common = &self.common.streams;
+        let mut streams =
+            std::mem::take(&mut *common.lock().unwrap_or_else(PoisonError::into_inner));
+        streams.extend(begun);
         streams
     }
 }
@@ -161,23 +167,22 @@ mod tests {
     async fn a_failure_comes_where_its_stream_is_read() {
         let failed = Err(Error::new(&codes::IO, "torn"));
         let broken = BatchStream::new(batch(0).schema(), stream::iter([Ok(batch(1)), failed]));
-        let ahead = Ahead::new(vec![broken, stream_of(2..4)], 2, 1 << 30).await;
-        let mut streams = ahead.into_streams().into_iter();
-        let mut first = streams.next().unwrap().batches;
-        assert!(first.next().await.unwrap().is_ok());
-        assert_eq!(
-            first.next().await.unwrap().unwrap_err().code(),
-            codes::IO.id
-        );
+        let ahead = Ahead::new(vec![stream_of(2..4), broken], 2, 1 << 30).await;
+        let mut last = ahead.into_streams().pop().unwrap().batches;
+        let mut failures = Vec::new();
+        while let Some(batch) = last.next().await {
+            failures.extend(batch.err().map(|error| error.code().to_owned()));
+        }
+        assert_eq!(failures, [codes::IO.id]);
     }
 
     #[tokio::test]
     async fn a_stream_that_waits_holds_up_no_other() {
         let waiting = BatchStream::new(batch(0).schema(), stream::pending());
-        let ahead = Ahead::new(vec![waiting, stream_of(0..3)], 2, 1 << 30).await;
+        let ahead = Ahead::new(vec![stream_of(0..3), waiting], 2, 1 << 30).await;
         let mut streams = ahead.into_streams();
-        let other = streams.pop().unwrap();
+        assert_eq!(streams.len(), 2);
+        let other = streams.remove(0);
         assert_eq!(other.collect().await.unwrap().len(), 3);
-        assert_eq!(streams.len(), 1);
     }
 }

@@ -18,14 +18,14 @@ use super::seen::Seen;
 use crate::accumulate::bytes_per_slot;
 use crate::cast::cast_value;
 use crate::error;
-use crate::source::{Feed, column, columns_of};
-use crate::spine::{NO_SLOT, SpineIndex};
+use crate::source::{Feed, columns_of};
+use crate::spine::{NO_SLOT, SpineIndex, SpineRows};
 use crate::values::{NOWHERE, Picked, Place, Values};
 
 /// Bytes that a row takes in the index, but for its key, and on the way to the answer.
 const INDEX_BYTES: u64 = 84;
 /// Bytes that a slot takes of what is held of a source's rows, per thread, and where its values lie.
-const SLOT_BYTES: u64 = 48;
+const SLOT_BYTES: u64 = 56;
 /// Bytes that a node of a window's tree takes, per aggregation and thread; each slot has about two.
 const NODE_BYTES: u64 = 64;
 /// Bytes that a window's value takes on its way to the answer.
@@ -59,7 +59,7 @@ pub(crate) struct GroupFeed {
 pub(crate) struct ChunkAnswer {
     schema: SchemaRef,
     views: Vec<ViewJoin>,
-    keys: Vec<ArrayRef>,
+    keys: SpineRows,
     index: Arc<SpineIndex>,
     columns: Vec<AnswerColumns>,
 }
@@ -182,7 +182,7 @@ impl Group {
     pub(crate) async fn answer(
         &self,
         feeds: &[GroupFeed],
-        rows: &RecordBatch,
+        rows: &SpineRows,
     ) -> Result<ChunkAnswer> {
         let n_threads = self.resources.n_threads;
         let mut ahead = match feeds.first() {
@@ -209,11 +209,7 @@ impl Group {
         Ok(ChunkAnswer {
             schema: answer_schema(&self.views),
             views: self.views.clone(),
-            keys: self
-                .keys
-                .iter()
-                .map(|key| column(rows, &key.spine))
-                .collect::<Result<_>>()?,
+            keys: rows.keys(self.keys.len())?,
             index,
             columns: columns.into_iter().flatten().collect(),
         })
@@ -323,8 +319,8 @@ impl ChunkAnswer {
 
     fn describe_key(&self, row: usize) -> String {
         let options = FormatOptions::default();
-        let parts: Vec<String> = self
-            .keys
+        let (keys, row) = self.keys.row(row);
+        let parts: Vec<String> = keys
             .iter()
             .map(|column| match ArrayFormatter::try_new(column, &options) {
                 Ok(formatter) => formatter.value(row).to_string(),

@@ -34,20 +34,16 @@ impl Group {
             NO_SLOT => NO_NUMBER,
             slot => winners.number(slot),
         };
-        let numbers: Vec<Vec<u64>> = sources
-            .into_iter()
-            .map(|sources| parallel::map(&sources, n_threads, number))
-            .collect();
-        drop(winners);
-        let wanted = WantedRows::new(numbers.iter().flatten());
-        let place = |number: u64| match number {
+        let wanted = WantedRows::new(sources.iter().flatten().map(|&source| number(source)));
+        let place = |source: u32| match number(source) {
             NO_NUMBER => NOWHERE,
             number => (0, wanted.place(number)),
         };
-        let places = numbers
+        let places = sources
             .into_iter()
-            .map(|numbers| parallel::map(&numbers, n_threads, place))
+            .map(|sources| parallel::map(&sources, n_threads, place))
             .collect();
+        drop(winners);
         let types: Vec<DataType> = columns
             .iter()
             .map(|name| column_type(access.schema(), name))

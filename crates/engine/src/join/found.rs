@@ -96,6 +96,11 @@ impl Found {
         self.features.is_some() || !self.lasts.is_empty() || !self.trees.is_empty()
     }
 
+    /// Whether a row matters only where it is the winner of a slot.
+    pub(super) fn chooses_winners_alone(&self) -> bool {
+        self.features.is_some() && self.lasts.is_empty() && self.trees.is_empty()
+    }
+
     /// Takes in a batch of source rows, whose matches have been found.
     pub(super) fn consume(
         &mut self,

@@ -14,7 +14,7 @@ use provender_core::{BatchStream, Context, Result};
 use super::chunk::{Group, GroupFeed};
 use super::merge::merge_by_row;
 use super::seen::Seen;
-use super::{answer_schema, chunk_answers, chunks, row_numbers};
+use super::{answer_schema, chunk_answers, chunks};
 use crate::error;
 use crate::keys::KeyEncoder;
 use crate::source::{Feed, column};
@@ -140,7 +140,7 @@ async fn answer_part(
     let mut spine_chunks = chunks(spine.stream(), per_chunk);
     while let Some(rows) = spine_chunks.next().await {
         let rows = rows?;
-        let numbers = row_numbers(&rows)?;
+        let numbers = rows.numbers()?;
         let mut done = 0;
         let mut answers = chunk_answers(group, feeds, rows);
         while let Some(answer) = answers.next().await {

@@ -22,8 +22,8 @@ struct Bits {
 
 impl WantedRows {
     /// From numbers in any order, some of them more than once or [`NO_NUMBER`].
-    pub(super) fn new<'a>(wanted: impl Iterator<Item = &'a u64> + Clone) -> Self {
-        let wanted = wanted.copied().filter(|&number| number != NO_NUMBER);
+    pub(super) fn new(wanted: impl Iterator<Item = u64> + Clone) -> Self {
+        let wanted = wanted.filter(|&number| number != NO_NUMBER);
         let (mut n_wanted, mut greatest) = (0, 0);
         for number in wanted.clone() {
             n_wanted += 1;
@@ -43,7 +43,8 @@ impl WantedRows {
         for number in wanted {
             words[(number / 64) as usize] |= 1 << (number % 64);
         }
-        let mut numbers = Vec::new();
+        let n_numbers = words.iter().map(|word| word.count_ones() as usize).sum();
+        let mut numbers = Vec::with_capacity(n_numbers);
         let mut n_before = Vec::with_capacity(words.len());
         for (place, &word) in words.iter().enumerate() {
             n_before.push(numbers.len() as u32);
@@ -87,7 +88,7 @@ mod tests {
             // Some of them twice, in an order that is none.
             let mut wanted: Vec<u64> = (0..500_u64).map(|n| n * 7_919 % 400 * step).collect();
             wanted.extend([NO_NUMBER, NO_NUMBER]);
-            let rows = WantedRows::new(wanted.iter());
+            let rows = WantedRows::new(wanted.iter().copied());
             let mut sorted: Vec<u64> = (0..400).map(|number| number * step).collect();
             sorted.sort_unstable();
             assert_eq!(rows.numbers().values().to_vec(), sorted);
@@ -95,6 +96,6 @@ mod tests {
                 assert_eq!(rows.place(number), place);
             }
         }
-        assert!(WantedRows::new([NO_NUMBER].iter()).numbers.is_empty());
+        assert!(WantedRows::new([NO_NUMBER].into_iter()).numbers.is_empty());
     }
 }

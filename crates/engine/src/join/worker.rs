@@ -1,35 +1,38 @@
 //! One worker's share of a pass over a source.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use futures::StreamExt;
 use provender_core::request::ViewJoin;
 use provender_core::{BatchStream, Context, Error, Result, codes};
 
 use super::chunk::reach;
 use super::found::Found;
+use super::latest_first::{Streams, next_batches};
 use crate::accumulate::WindowPlan;
 use crate::matches::Matches;
 use crate::source::{Positioned, RowNumbers, RowReader};
 use crate::spine::SpineIndex;
 
+/// Bytes of batches that are put in order, about, and how much of a worker's budget at most.
+const MOST_BYTES: u64 = 16 << 20;
+const MOST_OF_BUDGET: u64 = 8;
+
 /// Where one worker's rows come from.
 pub(super) enum Share {
     /// Streams of its own, read side by side.
     Own(Vec<(usize, BatchStream)>),
-    /// Streams that all workers take from, one after the other; rows come with their numbers.
-    Common(Arc<Mutex<VecDeque<BatchStream>>>),
+    /// Streams that all workers take from, one after the other, each by its number; rows come with their numbers.
+    Common(Arc<Streams>, usize),
 }
 
 /// The shares of all workers.
 pub(super) fn shares(streams: Vec<BatchStream>, n_workers: usize, is_numbered: bool) -> Vec<Share> {
     if is_numbered {
-        let common = Arc::new(Mutex::new(VecDeque::from(streams)));
+        let common = Arc::new(Streams::new(streams, n_workers));
         return (0..n_workers)
-            .map(|_| Share::Common(common.clone()))
+            .map(|worker| Share::Common(common.clone(), worker))
             .collect();
     }
     let mut shares: Vec<Vec<(usize, BatchStream)>> = (0..n_workers).map(|_| Vec::new()).collect();
@@ -64,7 +67,8 @@ impl Worker {
             Some(plan) => state.cells.push(plan.cells()?),
             None => state.plant(&self.views, &self.schema, &self.index)?,
         }
-        let mut matches = Matches::default();
+        let of_winners = state.chooses_winners_alone() && self.is_numbered && !self.as_known;
+        let mut matches = Matches::new(&self.index, of_winners);
         match share {
             Share::Own(streams) => {
                 let mut batches = Positioned::new(streams);
@@ -75,17 +79,23 @@ impl Worker {
                     tokio::task::yield_now().await;
                 }
             }
-            Share::Common(streams) => {
-                let next = || {
-                    let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
-                    streams.pop_front()
+            Share::Common(streams, worker) => {
+                let n_bytes = match of_winners {
+                    true => MOST_BYTES.min(self.budget / MOST_OF_BUDGET) as usize,
+                    false => 0,
                 };
-                while let Some(mut stream) = next() {
-                    while let Some(batch) = stream.batches.next().await {
-                        let batch = batch?;
-                        let numbers = RowNumbers::of(&batch)?;
-                        self.read(&mut state, &mut matches, &batch, numbers)?;
-                        tokio::task::yield_now().await;
+                let timestamp = &self.reader.source().timestamp;
+                while let Some(mut stream) = streams.next(worker) {
+                    loop {
+                        let batches = next_batches(&mut stream.batches, timestamp, n_bytes).await?;
+                        if batches.is_empty() {
+                            break;
+                        }
+                        for batch in batches {
+                            let numbers = RowNumbers::of(&batch)?;
+                            self.read(&mut state, &mut matches, &batch, numbers)?;
+                            tokio::task::yield_now().await;
+                        }
                     }
                 }
             }
@@ -116,7 +126,7 @@ impl Worker {
         if let (Some(plan), Some(cells)) = (&self.windows, state.cells.first_mut()) {
             plan.count(cells, &self.index, &matches.numbers, &rows, batch)?;
         }
-        if state.memory() as u64 > self.budget && self.index.n_slots() > 0 {
+        if (state.memory() + matches.memory()) as u64 > self.budget && self.index.n_slots() > 0 {
             return Err(over_limit(&self.views));
         }
         Ok(())
