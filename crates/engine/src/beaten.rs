@@ -3,65 +3,182 @@
 //! A row that was offered to a slot beats all older rows of its key down to the slot before; one that is too old
 //! for its first slot is followed by older ones that are so as well. So two numbers for each key tell most rows of
 //! a source that is read from its latest rows on: of a key with ten slots, ten rows are offered and the others need
-//! no search. They are exact in whatever order rows come, and only tell less of them.
+//! no search. What is told is true in whatever order rows come; in another order it is only less.
 
 use crate::keys::NO_KEY;
-use crate::search::Searched;
+use crate::search::{Searched, UpperBits};
+use crate::spine::SpineIndex;
 
 /// Rows that are told together. Those of one key among them are not told by each other.
 pub(crate) const TOLD_TOGETHER: usize = 1_024;
+/// Bits of times that are compared: so few that what there is of all keys fits the caches.
+const TIME_BITS: u32 = u16::BITS;
+/// How long before a spine's first slot rows are told apart that count for it however old they are: four years.
+const LOOK_BACK_US: u64 = 4 * 365 * 86_400 * 1_000_000;
 
-/// Rows of one key that can win no more: by the upper bits of their times, the least, and how many there are.
-#[derive(Clone, Copy, Debug, Default)]
+/// Rows of each key of a spine that can win no more.
+#[derive(Debug, Default)]
 pub(crate) struct Beaten {
-    least: u32,
-    n: u32,
+    bits: UpperBits,
+    /// None where nothing is told.
+    of_keys: Vec<Range>,
+}
+
+/// By the upper bits of their times, the least, and how many there are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Range {
+    least: u16,
+    n: u16,
 }
 
 impl Beaten {
-    /// What a row leaves behind that was offered to the first slot at or after its time, or that is later than all
-    /// slots of its key or too old for its first one. `slots` are those of its key.
-    #[inline]
-    pub(crate) fn by(times: Searched<'_>, slots: (u32, u32), first: u32, time: i64) -> Self {
-        let (start, end) = slots;
-        // Rows with the same upper bits as the slot before or the row itself are left to be looked at.
-        let least = match first > start {
-            true => times.upper_at(first - 1).saturating_add(1),
-            false => 0,
-        };
-        let end = match first < end {
-            true => times.upper_of(time),
-            false => u32::MAX,
-        };
+    /// None yet. `reach_us` is how old a row may be at its slot.
+    pub(crate) fn new(index: &SpineIndex, reach_us: Option<i64>) -> Self {
+        let (least, greatest) = index.all_times().ends();
+        let reach_us = reach_us.map_or(u64::MAX, |reach| reach.max(0).unsigned_abs());
+        let back = greatest.abs_diff(least).max(LOOK_BACK_US).min(reach_us);
         Self {
-            least,
-            n: end.saturating_sub(least),
+            bits: UpperBits::between(least.saturating_sub_unsigned(back), greatest, TIME_BITS),
+            of_keys: vec![Range::default(); index.n_keys()],
         }
     }
 
+    /// Bytes that are held.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(self.of_keys.as_slice())
+    }
+
+    /// Takes in a row that was offered to the first slot at or after its time, or that is later than all slots of
+    /// its key, or too old for its first one. `slots` are those of its key.
     #[inline]
-    fn is(self, upper: u32) -> bool {
-        upper.wrapping_sub(self.least) < self.n
+    pub(crate) fn add(
+        &mut self,
+        key: u32,
+        times: Searched<'_>,
+        slots: (u32, u32),
+        first: u32,
+        time: i64,
+    ) {
+        let Some(range) = self.of_keys.get_mut(key as usize) else {
+            return;
+        };
+        let (start, end) = slots;
+        // Rows with the same bits as the slot before or the row itself are left to be looked at.
+        let least = match first > start {
+            true => (self.bits.of(times.hardly_above(first - 1)) as u16).saturating_add(1),
+            false => 0,
+        };
+        let end = match first < end {
+            true => self.bits.of(time) as u16,
+            false => u16::MAX,
+        };
+        *range = Range {
+            least,
+            n: end.saturating_sub(least),
+        };
+    }
+
+    /// Writes those of some rows of a batch that may win to the front of `left`, and answers how many there are.
+    /// `numbers` are those of the batch's keys.
+    pub(crate) fn remaining(
+        &self,
+        numbers: &[u32],
+        events: &[i64],
+        rows: impl Iterator<Item = usize>,
+        left: &mut [u32; TOLD_TOGETHER],
+    ) -> usize {
+        let mut n = 0;
+        for row in rows.take(TOLD_TOGETHER) {
+            let number = numbers[row];
+            let range = self.of_keys.get(number as usize);
+            let Range { least, n: n_beaten } = range.copied().unwrap_or_default();
+            let is_beaten = (self.bits.of(events[row]) as u16).wrapping_sub(least) < n_beaten;
+            left[n] = row as u32;
+            n += usize::from((number != NO_KEY) & !is_beaten);
+        }
+        n
     }
 }
 
-/// Writes those of some rows of a batch that may win to the front of `left`, and answers how many there are.
-/// `numbers` are those of the batch's keys, of which `beaten` has one each, or is empty and tells nothing.
-pub(crate) fn remaining(
-    beaten: &[Beaten],
-    numbers: &[u32],
-    events: &[i64],
-    times: Searched<'_>,
-    rows: impl Iterator<Item = usize>,
-    left: &mut [u32; TOLD_TOGETHER],
-) -> usize {
-    let mut n = 0;
-    for row in rows.take(TOLD_TOGETHER) {
-        let number = numbers[row];
-        let of_key = beaten.get(number as usize).copied().unwrap_or_default();
-        let is_beaten = of_key.is(times.upper_of(events[row]));
-        left[n] = row as u32;
-        n += usize::from((number != NO_KEY) & !is_beaten);
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
+    use provender_core::ValueType;
+    use provender_core::request::KeyColumn;
+
+    use super::*;
+    use crate::spine::{SpineRows, spine_schema};
+
+    /// One key with slots at some times.
+    fn index(slots: &[i64]) -> SpineIndex {
+        let keys = [KeyColumn {
+            spine: "k".to_owned(),
+            column: "k".to_owned(),
+            value_type: ValueType::Int64,
+        }];
+        let n = slots.len() as i64;
+        let batch = RecordBatch::try_new(
+            spine_schema(&keys),
+            vec![
+                Arc::new(Int64Array::from(vec![7; slots.len()])),
+                Arc::new(TimestampMicrosecondArray::from(slots.to_vec()).with_timezone("UTC")),
+                Arc::new(Int64Array::from_iter_values(0..n)),
+            ],
+        );
+        let mut rows = SpineRows::default();
+        rows.push(batch.unwrap());
+        SpineIndex::new(&keys, &rows, 1).unwrap()
     }
-    n
+
+    #[test]
+    fn a_row_is_beaten_only_by_a_later_one_for_the_same_slot() {
+        const DAY: i64 = 86_400_000_000;
+        for slots in [
+            vec![0, 10 * DAY, 11 * DAY, 400 * DAY],
+            vec![5],
+            vec![i64::MIN, -1, 0, 3, i64::MAX],
+            (0..50).map(|n| n * 3).collect(),
+        ] {
+            let index = index(&slots);
+            let last = *slots.last().unwrap();
+            let mut times: Vec<i64> = slots.clone();
+            for by in [1, 3_000_000, DAY, 30 * DAY, 2_000 * DAY] {
+                times.extend(slots.iter().map(|slot| slot.saturating_sub(by)));
+                times.push(last.saturating_add(by));
+            }
+            times.sort_unstable();
+            for reach in [None, Some(DAY)] {
+                let mut n_told = 0;
+                for &offered in &times {
+                    let first = slots.partition_point(|&slot| slot < offered);
+                    let mut beaten = Beaten::new(&index, reach);
+                    let searched = index.all_times().searched();
+                    let of_key = (0, slots.len() as u32);
+                    beaten.add(0, searched, of_key, first as u32, offered);
+                    let mut left = [0; TOLD_TOGETHER];
+                    let numbers = vec![0; times.len()];
+                    let n_left = beaten.remaining(&numbers, &times, 0..times.len(), &mut left);
+                    n_told += times.len() - n_left;
+                    for (row, &time) in times.iter().enumerate() {
+                        let is_beaten = !left[..n_left].contains(&(row as u32));
+                        let its_first = slots.partition_point(|&slot| slot < time);
+                        let may_be = its_first == first && (time < offered || first == slots.len());
+                        assert!(!is_beaten || may_be, "{time} by {offered} of {slots:?}");
+                    }
+                }
+                assert!(n_told > 0 || reach.is_some(), "{slots:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_the_spine_does_not_have_are_left_out() {
+        let beaten = Beaten::new(&index(&[5]), None);
+        let mut left = [0; TOLD_TOGETHER];
+        let n_left = beaten.remaining(&[0, NO_KEY, 0], &[1, 2, 3], 0..3, &mut left);
+        assert_eq!(left[..n_left], [0, 2]);
+    }
 }

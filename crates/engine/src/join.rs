@@ -14,6 +14,7 @@ mod latest_first;
 mod merge;
 mod partition;
 mod seen;
+mod ties;
 mod wanted;
 mod worker;
 

@@ -1,7 +1,7 @@
 //! Which keys the rows of a batch have, and which slots of a spine they count for: looked up once, for
 //! all views of a source.
 
-use crate::beaten::{Beaten, TOLD_TOGETHER, remaining};
+use crate::beaten::{Beaten, TOLD_TOGETHER};
 use crate::search::TOGETHER;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
@@ -14,8 +14,8 @@ pub(crate) struct Matches {
     /// Room for a match of each row, of which the first `n_found` are there.
     found: Vec<Match>,
     n_found: usize,
-    /// For each key the rows that need no search; empty where each is searched for.
-    beaten: Vec<Beaten>,
+    /// Rows that need no search.
+    beaten: Beaten,
 }
 
 /// A row with a slot at or after the time from which it counts.
@@ -32,18 +32,18 @@ pub(crate) struct Match {
 }
 
 impl Matches {
-    /// No matches yet. Rows that cannot be the winner of any slot are left out where winners alone are wanted.
-    pub(crate) fn new(index: &SpineIndex, of_winners: bool) -> Self {
-        let n_keys = if of_winners { index.n_keys() } else { 0 };
+    /// No matches yet, of rows that matter only where they are the winner of a slot: of others some are left out.
+    /// `reach_us` as for [`Self::find`].
+    pub(crate) fn of_winners(index: &SpineIndex, reach_us: Option<i64>) -> Self {
         Self {
-            beaten: vec![Beaten::default(); n_keys],
+            beaten: Beaten::new(index, reach_us),
             ..Self::default()
         }
     }
 
     /// Bytes that are held for the keys of the spine.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val(self.beaten.as_slice())
+        self.beaten.memory()
     }
 
     /// The matches that were found.
@@ -84,7 +84,9 @@ impl Matches {
         for n_told in (0..n_rows).step_by(TOLD_TOGETHER) {
             let told = n_told..n_rows.min(n_told + TOLD_TOGETHER);
             let told = told.map(|at| if descends { at } else { n_rows - 1 - at });
-            let n_left = remaining(&self.beaten, &self.numbers, events, times, told, &mut left);
+            let n_left = self
+                .beaten
+                .remaining(&self.numbers, events, told, &mut left);
             for together in left[..n_left].chunks(TOGETHER) {
                 let slots = &mut slots[..together.len()];
                 let together = together.iter().map(|row| *row as usize);
@@ -112,9 +114,8 @@ impl Matches {
                     let until = event.saturating_add(reach_us);
                     let is_match = (first < end) & times.is_reached(first.min(end - 1), until);
                     n_found += usize::from(is_match);
-                    if let Some(beaten) = self.beaten.get_mut(self.numbers[row] as usize) {
-                        *beaten = Beaten::by(times, (start, end), first, event);
-                    }
+                    let key = self.numbers[row];
+                    self.beaten.add(key, times, (start, end), first, event);
                 }
             }
         }

@@ -26,8 +26,8 @@ pub(crate) struct Ascending {
 }
 
 /// How far a number is from the least of all, without the lowest `shift` bits.
-#[derive(Clone, Copy, Debug)]
-struct UpperBits {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UpperBits {
     least: i64,
     greatest: i64,
     shift: u32,
@@ -45,18 +45,31 @@ impl UpperBits {
     fn within(numbers: &[i64]) -> Self {
         let least = numbers.iter().copied().min().unwrap_or(0);
         let greatest = numbers.iter().copied().max().unwrap_or(0);
+        Self::between(least, greatest, u32::BITS)
+    }
+
+    /// At most so many bits for each of the numbers between two.
+    pub(crate) fn between(least: i64, greatest: i64, n_kept: u32) -> Self {
         let n_bits = u64::BITS - greatest.abs_diff(least).leading_zeros();
         Self {
             least,
             greatest,
-            shift: n_bits.saturating_sub(u32::BITS),
+            shift: n_bits.saturating_sub(n_kept),
         }
     }
 
     /// Does not descend where numbers ascend, be they within the least and the greatest or not.
-    fn of(self, number: i64) -> u32 {
+    #[inline]
+    pub(crate) fn of(self, number: i64) -> u32 {
         let within = number.clamp(self.least, self.greatest);
         (within.abs_diff(self.least) >> self.shift) as u32
+    }
+
+    /// The greatest number of which these are the upper bits.
+    fn greatest_of(self, upper: u32) -> i64 {
+        let lower = (1_u64 << self.shift) - 1;
+        self.least
+            .saturating_add_unsigned((u64::from(upper) << self.shift) | lower)
     }
 }
 
@@ -80,6 +93,11 @@ impl Ascending {
 
     pub(crate) fn memory(&self) -> usize {
         self.numbers.capacity() * size_of::<i64>() + self.upper.memory()
+    }
+
+    /// The least and the greatest number; the same where there is none.
+    pub(crate) fn ends(&self) -> (i64, i64) {
+        (self.bits.least, self.bits.greatest)
     }
 
     /// The same numbers, to search in.
@@ -139,16 +157,10 @@ impl Searched<'_> {
         first
     }
 
-    /// The upper bits of a number, which does not descend where numbers ascend.
+    /// A number that is not less than that of a place, and seldom much greater.
     #[inline]
-    pub(crate) fn upper_of(self, number: i64) -> u32 {
-        self.bits.of(number)
-    }
-
-    /// The upper bits of the number of a place.
-    #[inline]
-    pub(crate) fn upper_at(self, place: u32) -> u32 {
-        self.upper[place as usize]
+    pub(crate) fn hardly_above(self, place: u32) -> i64 {
+        self.bits.greatest_of(self.upper[place as usize])
     }
 
     /// Whether another number is at least that of a place.

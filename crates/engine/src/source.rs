@@ -140,9 +140,14 @@ pub(crate) struct RowReader {
 pub(crate) struct TimedRows {
     pub(crate) keys: EncodedKeys,
     pub(crate) event: TimestampMicrosecondArray,
-    pub(crate) created: Option<TimestampMicrosecondArray>,
-    ties: Option<Rows>,
+    deciding: Deciding,
     numbers: RowNumbers,
+}
+
+/// What decides between rows of one key and event time.
+pub(crate) struct Deciding {
+    created: Option<TimestampMicrosecondArray>,
+    ties: Option<Rows>,
 }
 
 /// What tells the rows of a source apart, below 2^63 each and the same on every run.
@@ -179,7 +184,7 @@ impl RowTime {
         rank: 0,
     };
 
-    fn new(event: i64, created: Option<i64>, number: u64) -> Self {
+    pub(crate) fn new(event: i64, created: Option<i64>, number: u64) -> Self {
         Self {
             event: event.abs_diff(i64::MIN),
             created: created.unwrap_or(i64::MIN).abs_diff(i64::MIN),
@@ -189,6 +194,16 @@ impl RowTime {
 
     pub(crate) fn event(self) -> i64 {
         i64::MIN.wrapping_add_unsigned(self.event)
+    }
+
+    /// Whether both are of rows with the same event time.
+    pub(crate) fn is_as_late_as(self, other: Self) -> bool {
+        (self.event == other.event) & (self != Self::NONE) & (other != Self::NONE)
+    }
+
+    /// The same of another row, which has no created time.
+    pub(crate) fn with_number(self, number: u64) -> Self {
+        Self::new(self.event(), None, number)
     }
 
     /// The row's number.
@@ -229,6 +244,16 @@ impl RowReader {
             .map(|name| column(batch, name))
             .collect::<Result<_>>()?;
         let names: Vec<&str> = self.key_names.iter().map(String::as_str).collect();
+        Ok(TimedRows {
+            keys: self.encoder.encode(&names, &keys, batch.num_rows())?,
+            event: to_instants(&column(batch, &self.source.timestamp)?)?,
+            deciding: self.deciding(batch)?,
+            numbers,
+        })
+    }
+
+    /// The created times and tie breakers of a batch.
+    pub(crate) fn deciding(&self, batch: &RecordBatch) -> Result<Deciding> {
         let created = match &self.source.created_timestamp {
             None => None,
             Some(name) => Some(to_instants(&column(batch, name)?)?),
@@ -243,13 +268,7 @@ impl RowReader {
                 Some(converter.convert_columns(&ties).map_err(error::arrow)?)
             }
         };
-        Ok(TimedRows {
-            keys: self.encoder.encode(&names, &keys, batch.num_rows())?,
-            event: to_instants(&column(batch, &self.source.timestamp)?)?,
-            created,
-            ties,
-            numbers,
-        })
+        Ok(Deciding { created, ties })
     }
 }
 
@@ -307,8 +326,7 @@ impl TimedRows {
 
     /// The row's created time, if it has one.
     pub(crate) fn created(&self, row: usize) -> Option<i64> {
-        let created = self.created.as_ref()?;
-        created.is_valid(row).then(|| created.value(row))
+        self.deciding.created(row)
     }
 
     /// The row's times; `None` if it has no event time and so is never a candidate.
@@ -323,6 +341,19 @@ impl TimedRows {
             self.created(row),
             self.numbers.get(row),
         )
+    }
+
+    /// The row's tie breakers as bytes that compare like them; empty if there are none.
+    pub(crate) fn ties(&self, row: usize) -> &[u8] {
+        self.deciding.ties(row)
+    }
+}
+
+impl Deciding {
+    /// The row's created time, if it has one.
+    pub(crate) fn created(&self, row: usize) -> Option<i64> {
+        let created = self.created.as_ref()?;
+        created.is_valid(row).then(|| created.value(row))
     }
 
     /// The row's tie breakers as bytes that compare like them; empty if there are none.

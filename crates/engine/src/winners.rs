@@ -29,12 +29,27 @@ const CURRENT: u32 = u32::MAX - 1;
 /// Dead rows that are tolerated before values are compacted, beside as many as there are live ones.
 const COMPACT_AFTER: usize = 1 << 14;
 
+/// Where more rows than one for so many slots, and a few, are of the same time as others, what decides between them
+/// is read of all rows.
+const SLOTS_PER_TIE: usize = 8;
+const LEAST_TIES: usize = 16;
+
 /// The greatest row per slot.
 #[derive(Debug)]
 pub(crate) struct Winners {
     held: Pages<RowTime>,
     ties: Option<Vec<Box<[u8]>>>,
     kept: Option<Kept>,
+    tied: Option<Tied>,
+}
+
+/// Rows whose events are those of winners of the same slots, where more than that was not read of them.
+#[derive(Debug)]
+struct Tied {
+    /// The slots, and the rows that are not held.
+    rows: Vec<(u32, RowTime)>,
+    /// More than this are not kept.
+    most: usize,
 }
 
 /// Values of winning rows.
@@ -55,6 +70,18 @@ impl Winners {
             held: Pages::zeroed(n_slots),
             ties: with_ties.then(|| vec![Box::default(); n_slots]),
             kept: None,
+            tied: None,
+        }
+    }
+
+    /// Winners whose values are fetched in the end, as is what decides between rows of one time: [`Self::tied`].
+    pub(crate) fn by_event(n_slots: usize) -> Self {
+        Self {
+            tied: Some(Tied {
+                rows: Vec::new(),
+                most: n_slots / SLOTS_PER_TIE + LEAST_TIES,
+            }),
+            ..Self::numbered(n_slots, false)
         }
     }
 
@@ -86,7 +113,9 @@ impl Winners {
         let kept = self.kept.as_ref().map_or(0, |kept| {
             kept.places.capacity() * size_of::<Place>() + kept.memory
         });
-        self.held.memory() + ties + kept
+        let tied = self.tied.as_ref();
+        let tied = tied.map_or(0, |tied| tied.rows.capacity() * size_of::<(u32, RowTime)>());
+        self.held.memory() + ties + kept + tied
     }
 
     /// Makes room for slots up to `n_slots`.
@@ -113,8 +142,14 @@ impl Winners {
         if self.ties.is_none() && self.kept.is_none() && only_where.is_none() {
             let held: &mut [RowTime] = &mut self.held;
             for found in matches.rows() {
-                let held = &mut held[found.first as usize];
-                *held = (*held).max(rows.time_at(found.row as usize));
+                let (held, time) = (
+                    &mut held[found.first as usize],
+                    rows.time_at(found.row as usize),
+                );
+                if let Some(tied) = &mut self.tied {
+                    tied.note(found.first, *held, time);
+                }
+                *held = (*held).max(time);
             }
             return Ok(());
         }
@@ -185,13 +220,16 @@ impl Winners {
             let n_together = n_slots
                 .div_ceil(parallel::n_parts(n_slots, n_threads))
                 .max(1);
-            let parts = self.held.chunks_mut(n_together);
+            let firsts = (0..).step_by(n_together);
+            let parts = firsts.zip(self.held.chunks_mut(n_together));
             let parts = parts.zip(other.held.chunks(n_together)).collect();
-            parallel::each(parts, |(ours, theirs): (&mut [RowTime], &[RowTime])| {
-                for (ours, theirs) in ours.iter_mut().zip(theirs) {
-                    *ours = (*ours).max(*theirs);
-                }
+            let tied = parallel::each(parts, |((first, ours), theirs)| {
+                merge_times(first, ours, theirs)
             });
+            if let (Some(ours), Some(theirs)) = (&mut self.tied, other.tied) {
+                ours.rows.extend(theirs.rows);
+                ours.rows.extend(tied.into_iter().flatten());
+            }
             return;
         }
         let mut shift = 0;
@@ -272,6 +310,29 @@ impl Winners {
         }
     }
 
+    /// Whether there are too many rows of the same time to look at each: what is held is then of no use.
+    pub(crate) fn has_many_ties(&self) -> bool {
+        self.tied.as_ref().is_some_and(Tied::are_many)
+    }
+
+    /// The slots that hold one of several rows of the same time, and the numbers of all of these, each once.
+    pub(crate) fn tied(&self) -> Vec<(u32, u64)> {
+        let tied = self.tied.iter().flat_map(|tied| &tied.rows);
+        let of_held = tied.filter(|(slot, time)| time.is_as_late_as(self.held[*slot as usize]));
+        let mut rows: Vec<(u32, u64)> = of_held
+            .flat_map(|&(slot, time)| [(slot, time.number()), (slot, self.number(slot))])
+            .collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
+    /// Has a slot hold another row of the same time.
+    pub(crate) fn settle(&mut self, slot: u32, number: u64) {
+        let held = &mut self.held[slot as usize];
+        *held = held.with_number(number);
+    }
+
     /// The number of the row that a slot holds.
     pub(crate) fn number(&self, slot: u32) -> u64 {
         self.held[slot as usize].number()
@@ -288,6 +349,32 @@ impl Winners {
     fn compare_slots(&self, a: usize, b: usize) -> Ordering {
         let ties = |slot: usize| self.ties.as_ref().map_or(&[] as &[u8], |ties| &ties[slot]);
         compare((self.held[a], ties(a)), (self.held[b], ties(b)))
+    }
+}
+
+/// Has each slot from `first` on hold the later of two rows. Answers those that are of the same time as others.
+fn merge_times(first: u32, ours: &mut [RowTime], theirs: &[RowTime]) -> Vec<(u32, RowTime)> {
+    let mut tied = Vec::new();
+    for ((slot, ours), &theirs) in (first..).zip(ours).zip(theirs) {
+        if ours.is_as_late_as(theirs) {
+            tied.push((slot, theirs.min(*ours)));
+        }
+        *ours = (*ours).max(theirs);
+    }
+    tied
+}
+
+impl Tied {
+    /// Takes in a row of a slot that holds another, or none.
+    #[inline]
+    fn note(&mut self, slot: u32, held: RowTime, time: RowTime) {
+        if held.is_as_late_as(time) && !self.are_many() {
+            self.rows.push((slot, held.min(time)));
+        }
+    }
+
+    fn are_many(&self) -> bool {
+        self.rows.len() > self.most
     }
 }
 

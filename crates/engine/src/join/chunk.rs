@@ -1,6 +1,7 @@
 //! One chunk of the spine against the whole feature side, in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -53,6 +54,8 @@ pub(crate) struct GroupFeed {
     /// The views' numbers in the group.
     pub(crate) views: Vec<usize>,
     pub(crate) feed: Feed,
+    /// Whether rows of the same time were found to be so many that what decides between them is read of all rows.
+    pub(crate) has_many_ties: Arc<AtomicBool>,
 }
 
 /// What a chunk's views are, column by column; values are only put together on demand.
@@ -133,6 +136,7 @@ impl Group {
                     keys: view.keys.clone(),
                     views: vec![number],
                     feed: Feed::new(&self.store, &view.source, Vec::new(), Vec::new()),
+                    has_many_ties: Arc::default(),
                 }),
             }
         }

@@ -1,6 +1,7 @@
 //! One source against the spine's index: one pass over its rows for all views that read it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow_array::ArrayRef;
 use futures::{StreamExt, TryStreamExt};
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::chunk::{Group, GroupFeed};
 use super::found::{Found, feature_columns};
+use super::ties::check_deciding;
 use super::worker::{Worker, shares};
 use crate::accumulate::WindowPlan;
 use crate::error;
@@ -42,7 +44,7 @@ impl Group {
             return feed.feed.streams(&self.cx).await;
         };
         let views = self.views_of(feed);
-        let source = self.needed(&feed.source, &views);
+        let source = self.needed(feed, &views);
         // Those that decide which rows win, and those that windows read.
         let aggregated = views.iter().flat_map(|view| &view.aggregations);
         let aggregated = aggregated.filter_map(|request| request.column.as_deref());
@@ -63,7 +65,7 @@ impl Group {
         index: &Arc<SpineIndex>,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
         let views = self.views_of(feed);
-        let source = self.needed(&feed.source, &views);
+        let source = self.needed(feed, &views);
         let access = match &feed.feed {
             Feed::Numbered(access, _) => Some(access),
             _ => None,
@@ -79,6 +81,7 @@ impl Group {
         } else {
             WindowPlan::new(&views, &schema, index, self.resources.n_threads)?.map(Arc::new)
         };
+        let by_event = self.by_event(feed, &views);
         let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
         let shared = index.memory() + windows.as_ref().map_or(0, |windows| windows.memory());
         let budget = (self.memory_limit / n_workers as u64).saturating_sub(shared as u64);
@@ -96,6 +99,8 @@ impl Group {
                 windows: windows.clone(),
                 as_known: self.as_known,
                 is_numbered: access.is_some(),
+                by_event,
+                has_many_ties: feed.has_many_ties.clone(),
                 budget,
             };
             workers.spawn(async move { (number, worker.run(share).await) });
@@ -115,6 +120,15 @@ impl Group {
         let Some(mut state) = merged else {
             return Err(error::defect("no worker read the source"));
         };
+        if by_event && feed.has_many_ties.load(Ordering::Relaxed) {
+            drop(state);
+            let streams = self.rows(feed).await?;
+            return Box::pin(self.answer_feed(feed, streams, index)).await;
+        }
+        if let (true, Some(access), Some(winners)) = (by_event, access, &mut state.features) {
+            check_deciding(feed, access)?;
+            self.settle_ties(feed, access, winners).await?;
+        }
         let windows = match windows {
             Some(plan) => self.slide_windows(plan, &mut state, index).await?,
             None => {
@@ -156,15 +170,15 @@ impl Group {
         plan.answer(finished, index, n_threads)
     }
 
-    /// The source with the columns alone that these views need of it. Windows do not choose between
+    /// The source with the columns alone that these views need of it at first. Windows do not choose between
     /// rows, so what decides between them need not be read.
-    fn needed(&self, source: &TimedSource, views: &[ViewJoin]) -> TimedSource {
-        let mut source = source.clone();
+    fn needed(&self, feed: &GroupFeed, views: &[ViewJoin]) -> TimedSource {
+        let mut source = feed.source.clone();
         let chooses = |view: &ViewJoin| {
             let mut aggregations = view.aggregations.iter();
             !view.features.is_empty() || aggregations.any(|a| a.function == AggregateFunction::Last)
         };
-        if !views.iter().any(chooses) {
+        if !views.iter().any(chooses) || self.by_event(feed, views) {
             source.tie_breakers.clear();
             if !self.as_known {
                 source.created_timestamp = None;

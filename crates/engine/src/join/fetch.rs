@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow_array::RecordBatch;
 use arrow_schema::DataType;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use provender_core::provider::RowAccess;
 use provender_core::{BatchStream, Error, Result};
 
@@ -54,17 +56,26 @@ impl Group {
             let numbers = wanted.numbers().clone();
             drop(wanted);
             let streams = access.fetch(&self.cx, &columns, numbers).await?;
-            self.collect(streams, &mut fetched).await?;
+            let mut batches = self.in_order(streams);
+            while let Some(batches) = batches.next().await {
+                for batch in batches? {
+                    fetched.push(&batch)?;
+                }
+            }
         }
         Ok((fetched.finish(n_threads)?, places))
     }
 
-    /// Takes in the batches of all streams, in order, some streams being read at a time.
-    async fn collect(&self, streams: Vec<BatchStream>, fetched: &mut Fetched) -> Result<()> {
+    /// The batches of each stream, stream after stream, some of which are read at a time.
+    pub(super) fn in_order(
+        &self,
+        streams: Vec<BatchStream>,
+    ) -> BoxStream<'static, Result<Vec<RecordBatch>>> {
         let held = Arc::new(AtomicU64::new(0));
         let limit = self.memory_limit;
-        let reading = streams.into_iter().map(|mut stream| {
-            let (held, cx, views) = (held.clone(), self.cx.clone(), self.views.clone());
+        let (cx, views) = (self.cx.clone(), self.views.clone());
+        let reading = streams.into_iter().map(move |mut stream| {
+            let (held, cx, views) = (held.clone(), cx.clone(), views.clone());
             Spawned(tokio::spawn(async move {
                 let mut batches = Vec::new();
                 while let Some(batch) = stream.batches.next().await {
@@ -82,14 +93,9 @@ impl Group {
         });
         // More than there are threads, so that all of them read while batches are taken in.
         let n_begun = 2 * self.resources.n_threads.max(1) + 2;
-        let mut ended = futures::stream::iter(reading)
+        futures::stream::iter(reading)
             .map(Spawned::ended)
-            .buffered(n_begun);
-        while let Some(batches) = ended.next().await {
-            for batch in batches? {
-                fetched.push(&batch)?;
-            }
-        }
-        Ok(())
+            .buffered(n_begun)
+            .boxed()
     }
 }

@@ -34,12 +34,13 @@ pub(super) struct Last {
 }
 
 impl Found {
-    /// Nothing found yet. `schema` is the source's.
+    /// Nothing found yet. `schema` is the source's. Rows are told apart by their events alone if `by_event`.
     pub(super) fn new(
         views: &[ViewJoin],
         schema: &SchemaRef,
         index: &SpineIndex,
         is_numbered: bool,
+        by_event: bool,
     ) -> Result<Self> {
         let with_ties = views
             .first()
@@ -54,6 +55,8 @@ impl Found {
         let columns = feature_columns(views);
         let features = if columns.is_empty() {
             None
+        } else if by_event {
+            Some(Winners::by_event(index.n_slots()))
         } else if is_numbered {
             Some(Winners::numbered(index.n_slots(), with_ties))
         } else {
@@ -94,6 +97,11 @@ impl Found {
     /// Whether it matters for which slots rows count.
     pub(super) fn chooses(&self) -> bool {
         self.features.is_some() || !self.lasts.is_empty() || !self.trees.is_empty()
+    }
+
+    /// Whether rows are told apart by their events alone, and too many of them cannot be.
+    pub(super) fn has_many_ties(&self) -> bool {
+        self.features.as_ref().is_some_and(Winners::has_many_ties)
     }
 
     /// Whether a row matters only where it is the winner of a slot.

@@ -1,6 +1,7 @@
 //! One worker's share of a pass over a source.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -52,6 +53,10 @@ pub(super) struct Worker {
     pub(super) windows: Option<Arc<WindowPlan>>,
     pub(super) as_known: bool,
     pub(super) is_numbered: bool,
+    /// Whether nothing that decides between rows of the same time is read yet.
+    pub(super) by_event: bool,
+    /// Whether any worker has found that it has to be, and all may stop.
+    pub(super) has_many_ties: Arc<AtomicBool>,
     /// Bytes that may be held.
     pub(super) budget: u64,
 }
@@ -62,13 +67,22 @@ impl Worker {
     /// # Errors
     /// What the source answers; `P904` if more is held of them than `budget` bytes.
     pub(super) async fn run(self, share: Share) -> Result<Found> {
-        let mut state = Found::new(&self.views, &self.schema, &self.index, self.is_numbered)?;
+        let mut state = Found::new(
+            &self.views,
+            &self.schema,
+            &self.index,
+            self.is_numbered,
+            self.by_event,
+        )?;
         match &self.windows {
             Some(plan) => state.cells.push(plan.cells()?),
             None => state.plant(&self.views, &self.schema, &self.index)?,
         }
         let of_winners = state.chooses_winners_alone() && self.is_numbered && !self.as_known;
-        let mut matches = Matches::new(&self.index, of_winners);
+        let mut matches = match of_winners {
+            true => Matches::of_winners(&self.index, self.reach_us()),
+            false => Matches::default(),
+        };
         match share {
             Share::Own(streams) => {
                 let mut batches = Positioned::new(streams);
@@ -96,11 +110,23 @@ impl Worker {
                             self.read(&mut state, &mut matches, &batch, numbers)?;
                             tokio::task::yield_now().await;
                         }
+                        if state.has_many_ties() {
+                            self.has_many_ties.store(true, Ordering::Relaxed);
+                        }
+                        if self.by_event && self.has_many_ties.load(Ordering::Relaxed) {
+                            return Ok(state);
+                        }
                     }
                 }
             }
         }
         Ok(state)
+    }
+
+    /// How long after its event time a row can count for any view; `None` is without limit.
+    fn reach_us(&self) -> Option<i64> {
+        let reaches = self.views.iter().map(reach);
+        reaches.reduce(|a, b| Some(a?.max(b?))).flatten()
     }
 
     fn read(
@@ -112,15 +138,9 @@ impl Worker {
     ) -> Result<()> {
         self.cx.check()?;
         let rows = self.reader.read(batch, numbers)?;
-        let reach_us = self
-            .views
-            .iter()
-            .map(reach)
-            .reduce(|a, b| Some(a?.max(b?)))
-            .flatten();
         matches.look_up(&self.index, &rows);
         if state.chooses() {
-            matches.find(&self.index, &rows, self.as_known, reach_us);
+            matches.find(&self.index, &rows, self.as_known, self.reach_us());
             state.consume(&self.index, matches, &rows, batch)?;
         }
         if let (Some(plan), Some(cells)) = (&self.windows, state.cells.first_mut()) {
