@@ -11,20 +11,56 @@ use crate::spine::SpineIndex;
 
 /// Rows that are told together. Those of one key among them are not told by each other.
 pub(crate) const TOLD_TOGETHER: usize = 1_024;
-/// Bits of times that are compared: so few that what there is of all keys fits the caches.
-const TIME_BITS: u32 = u16::BITS;
 /// How long before a spine's first slot rows are told apart that count for it however old they are: four years.
 const LOOK_BACK_US: u64 = 4 * 365 * 86_400 * 1_000_000;
 
 /// Rows of each key of a spine that can win no more.
 #[derive(Debug, Default)]
 pub(crate) struct Beaten {
-    bits: UpperBits,
+    levels: Levels,
     /// None where nothing is told.
     of_keys: Vec<Range>,
 }
 
-/// By the upper bits of their times, the least, and how many there are.
+/// Times in so few bits that what there is of all keys fits the caches: half of the levels are for times as far before
+/// a spine's first slot as its last one is after it, and half for all before these.
+#[derive(Clone, Copy, Debug, Default)]
+struct Levels {
+    old: UpperBits,
+    /// The latest time that is old.
+    middle: i64,
+    new: UpperBits,
+}
+
+impl Levels {
+    const BITS: u32 = u16::BITS - 1;
+
+    /// Of times that are at most so long before the first of some numbers.
+    fn new((least, greatest): (i64, i64), reach_us: Option<i64>) -> Self {
+        let reach_us = reach_us.map_or(u64::MAX, |reach| reach.max(0).unsigned_abs());
+        let distance = greatest.abs_diff(least);
+        let first = least.saturating_sub_unsigned(distance.max(LOOK_BACK_US).min(reach_us));
+        let middle = least.saturating_sub_unsigned(distance.min(reach_us));
+        Self {
+            old: UpperBits::between(first, middle, Self::BITS),
+            middle,
+            new: UpperBits::between(middle, greatest, Self::BITS),
+        }
+    }
+
+    /// Does not descend where times ascend.
+    #[inline]
+    fn of(self, time: i64) -> u16 {
+        let (old, new) = (self.old.of(time) as u16, self.new.of(time) as u16);
+        if time > self.middle {
+            new | (1 << Self::BITS)
+        } else {
+            old
+        }
+    }
+}
+
+/// By the levels of their times, the least, and how many there are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Range {
     least: u16,
@@ -34,11 +70,8 @@ struct Range {
 impl Beaten {
     /// None yet. `reach_us` is how old a row may be at its slot.
     pub(crate) fn new(index: &SpineIndex, reach_us: Option<i64>) -> Self {
-        let (least, greatest) = index.all_times().ends();
-        let reach_us = reach_us.map_or(u64::MAX, |reach| reach.max(0).unsigned_abs());
-        let back = greatest.abs_diff(least).max(LOOK_BACK_US).min(reach_us);
         Self {
-            bits: UpperBits::between(least.saturating_sub_unsigned(back), greatest, TIME_BITS),
+            levels: Levels::new(index.all_times().ends(), reach_us),
             of_keys: vec![Range::default(); index.n_keys()],
         }
     }
@@ -63,13 +96,16 @@ impl Beaten {
             return;
         };
         let (start, end) = slots;
-        // Rows with the same bits as the slot before or the row itself are left to be looked at.
+        // Rows of the same level as the slot before or the row itself are left to be looked at.
         let least = match first > start {
-            true => (self.bits.of(times.hardly_above(first - 1)) as u16).saturating_add(1),
+            true => self
+                .levels
+                .of(times.hardly_above(first - 1))
+                .saturating_add(1),
             false => 0,
         };
         let end = match first < end {
-            true => self.bits.of(time) as u16,
+            true => self.levels.of(time),
             false => u16::MAX,
         };
         *range = Range {
@@ -92,7 +128,7 @@ impl Beaten {
             let number = numbers[row];
             let range = self.of_keys.get(number as usize);
             let Range { least, n: n_beaten } = range.copied().unwrap_or_default();
-            let is_beaten = (self.bits.of(events[row]) as u16).wrapping_sub(least) < n_beaten;
+            let is_beaten = self.levels.of(events[row]).wrapping_sub(least) < n_beaten;
             left[n] = row as u32;
             n += usize::from((number != NO_KEY) & !is_beaten);
         }
@@ -141,6 +177,7 @@ mod tests {
             vec![5],
             vec![i64::MIN, -1, 0, 3, i64::MAX],
             (0..50).map(|n| n * 3).collect(),
+            (0..50).map(|n| n * DAY / 20).collect(),
         ] {
             let index = index(&slots);
             let last = *slots.last().unwrap();
@@ -169,7 +206,8 @@ mod tests {
                         assert!(!is_beaten || may_be, "{time} by {offered} of {slots:?}");
                     }
                 }
-                assert!(n_told > 0 || reach.is_some(), "{slots:?}");
+                // Levels of all times that there are say little.
+                assert!(n_told > 0 || slots[0] == i64::MIN, "{slots:?}");
             }
         }
     }

@@ -64,7 +64,8 @@ pub trait RowAccess: Debug + Send + Sync {
     /// Some columns of all rows in the ranges that it was opened with, and after them the rows'
     /// numbers: one more column, uint64 and not null, each below 2^63, the same on every call. Rows
     /// come in streams as small as the store can cut them (at least one), which do nothing until they
-    /// are read, so that each core can take the next one that nobody reads yet.
+    /// are read, so that each core can take the next one that nobody reads yet. Their order is free; who
+    /// looks for the latest rows begins with the last streams, so later rows are best in these.
     ///
     /// # Errors
     /// As [`OfflineStore::scan`].

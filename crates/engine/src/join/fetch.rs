@@ -36,7 +36,10 @@ impl Group {
             NO_SLOT => NO_NUMBER,
             slot => winners.number(slot),
         };
-        let wanted = WantedRows::new(sources.iter().flatten().map(|&source| number(source)));
+        let wanted = {
+            let sources: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
+            WantedRows::new(&sources, number, n_threads)
+        };
         let place = |source: u32| match number(source) {
             NO_NUMBER => NOWHERE,
             number => (0, wanted.place(number)),

@@ -56,6 +56,8 @@ pub(super) struct Group {
     pub(super) n_rows: usize,
     /// Rows that are read; `None` is all of them.
     pub(super) selected: Option<Vec<Range<usize>>>,
+    /// The earliest time that a row may have, if the file says it.
+    pub(super) earliest_us: Option<i64>,
 }
 
 /// Which rows of a row group are read.
@@ -94,6 +96,7 @@ impl Listed {
                     first_row,
                     n_rows,
                     selected,
+                    earliest_us: prune::earliest(&metadata, number, hints),
                 });
             }
             first_row += n_rows as u64;

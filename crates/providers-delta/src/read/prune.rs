@@ -89,6 +89,15 @@ fn instant(column: &ArrayRef, row: usize) -> Option<i64> {
     instants.is_valid(0).then(|| instants.value(0))
 }
 
+/// The earliest time of a row group in the first column with a range, if the file says it.
+pub(super) fn earliest(metadata: &ArrowReaderMetadata, group: usize, hints: &Hints) -> Option<i64> {
+    let column = &hints.ranges.first()?.column;
+    let converter =
+        StatisticsConverter::try_new(column, metadata.schema(), metadata.parquet_schema()).ok()?;
+    let groups = [metadata.metadata().row_group(group)];
+    instant(&converter.row_group_mins(groups).ok()?, 0)
+}
+
 /// What hints leave of a row group: nothing (`None`), all (`Some(None)`), or some of its rows.
 pub(super) fn rows_inside(
     metadata: &ArrowReaderMetadata,

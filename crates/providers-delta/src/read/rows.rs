@@ -85,7 +85,10 @@ impl RowAccess for FileRows {
         if self.groups.is_empty() {
             return Ok(vec![BatchStream::from_batches(numbered, Vec::new())]);
         }
-        let streams = self.groups.iter().map(|piece| {
+        // Later rows last, for those who look for the latest ones; files are in no order of time.
+        let mut pieces: Vec<&Piece> = self.groups.iter().collect();
+        pieces.sort_by_key(|piece| piece.group.earliest_us);
+        let streams = pieces.into_iter().map(|piece| {
             let file = self.files[piece.file].clone();
             let (group, first) = (piece.group.clone(), piece.first);
             let (schema, numbered, cx) = (schema.clone(), numbered.clone(), cx.clone());

@@ -106,6 +106,32 @@ async fn fetched(access: &dyn RowAccess, columns: &[&str], wanted: &[u64]) -> Ve
 }
 
 #[tokio::test]
+async fn later_row_groups_come_last_wherever_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.parquet");
+    let properties = WriterProperties::builder().build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, rows(0, 1).schema(), Some(properties)).unwrap();
+    for first in [500, 100, 900, 300] {
+        writer.write(&rows(first, 50)).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.close().unwrap();
+    let scan = scan_of("rows", &["n", "t"], Some((0, 100_000)));
+    let cx = Context::new("test");
+    let access = parquet_file(&cx, "rows", &path, &scan, &[]).await;
+    let access = access.unwrap().unwrap();
+    let batches = all(access.scan(&cx, &["n".to_owned()]).await.unwrap()).await;
+    let first_of = |batch: &RecordBatch| {
+        let number = batch.column(1).as_primitive::<UInt64Type>().value(0);
+        (batch.column(0).as_primitive::<Int64Type>().value(0), number)
+    };
+    // With the numbers that they have in the file.
+    let expected = [(100, 50), (300, 150), (500, 0), (900, 100)];
+    assert_eq!(batches.iter().map(first_of).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn ranges_at_every_page_boundary_leave_every_row_inside_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.parquet");
