@@ -66,7 +66,7 @@ impl Worker {
     ///
     /// # Errors
     /// What the source answers; `P904` if more is held of them than `budget` bytes.
-    pub(super) async fn run(self, share: Share) -> Result<Found> {
+    pub(super) async fn run(mut self, share: Share) -> Result<Found> {
         let mut state = Found::new(
             &self.views,
             &self.schema,
@@ -79,10 +79,14 @@ impl Worker {
             None => state.plant(&self.views, &self.schema, &self.index)?,
         }
         let of_winners = state.chooses_winners_alone() && self.is_numbered && !self.as_known;
-        let mut matches = match of_winners {
-            true => Matches::of_winners(&self.index, self.reach_us()),
-            false => Matches::default(),
+        let (mut matches, n_ordered) = match of_winners {
+            true => (
+                Matches::of_winners(&self.index, self.reach_us()),
+                MOST_BYTES.min(self.budget / MOST_OF_BUDGET),
+            ),
+            false => (Matches::default(), 0),
         };
+        self.budget -= n_ordered;
         match share {
             Share::Own(streams) => {
                 let mut batches = Positioned::new(streams);
@@ -94,14 +98,12 @@ impl Worker {
                 }
             }
             Share::Common(streams, worker) => {
-                let n_bytes = match of_winners {
-                    true => MOST_BYTES.min(self.budget / MOST_OF_BUDGET) as usize,
-                    false => 0,
-                };
                 let timestamp = &self.reader.source().timestamp;
                 while let Some(mut stream) = streams.next(worker) {
                     loop {
-                        let batches = next_batches(&mut stream.batches, timestamp, n_bytes).await?;
+                        let batches =
+                            next_batches(&mut stream.batches, timestamp, n_ordered as usize)
+                                .await?;
                         if batches.is_empty() {
                             break;
                         }
