@@ -3,7 +3,7 @@
 //! A row that was offered to a slot beats all older rows of its key down to the slot before; one that is too old
 //! for its first slot is followed by older ones that are so as well. So two numbers for each key tell most rows of
 //! a source that is read from its latest rows on: of a key with ten slots, ten rows are offered and the others need
-//! no search. What is told is true in whatever order rows come; in another order it is only less.
+//! no search. What is told is true in whatever order rows come; in another order it is less, and then not asked for any more.
 
 use crate::keys::NO_KEY;
 use crate::search::{Searched, UpperBits};
@@ -11,6 +11,12 @@ use crate::spine::SpineIndex;
 
 /// Rows that are told together. Those of one key among them are not told by each other.
 pub(crate) const TOLD_TOGETHER: usize = 1_024;
+/// Of fewer rows than one in so many, telling them costs more than to search for them.
+const WORTH_TELLING: u64 = 8;
+/// After so many rows, or so many for each key, it is seen whether it is worth it.
+const SEEN_AFTER: u64 = 1 << 20;
+const SEEN_AFTER_PER_KEY: u64 = 8;
+
 /// How long before a spine's first slot rows are told apart that count for it however old they are: four years.
 const LOOK_BACK_US: u64 = 4 * 365 * 86_400 * 1_000_000;
 
@@ -20,6 +26,8 @@ pub(crate) struct Beaten {
     levels: Levels,
     /// None where nothing is told.
     of_keys: Vec<Range>,
+    n_seen: u64,
+    n_told: u64,
 }
 
 /// Times in so few bits that what there is of all keys fits the caches: half of the levels are for times as far before
@@ -73,6 +81,7 @@ impl Beaten {
         Self {
             levels: Levels::new(index.all_times().ends(), reach_us),
             of_keys: vec![Range::default(); index.n_keys()],
+            ..Self::default()
         }
     }
 
@@ -117,13 +126,13 @@ impl Beaten {
     /// Writes those of some rows of a batch that may win to the front of `left`, and answers how many there are.
     /// `numbers` are those of the batch's keys.
     pub(crate) fn remaining(
-        &self,
+        &mut self,
         numbers: &[u32],
         events: &[i64],
         rows: impl Iterator<Item = usize>,
         left: &mut [u32; TOLD_TOGETHER],
     ) -> usize {
-        let mut n = 0;
+        let (mut n, mut n_of_keys) = (0, 0);
         for row in rows.take(TOLD_TOGETHER) {
             let number = numbers[row];
             let range = self.of_keys.get(number as usize);
@@ -131,6 +140,15 @@ impl Beaten {
             let is_beaten = self.levels.of(events[row]).wrapping_sub(least) < n_beaten;
             left[n] = row as u32;
             n += usize::from((number != NO_KEY) & !is_beaten);
+            n_of_keys += usize::from(number != NO_KEY);
+        }
+        self.n_seen += n_of_keys as u64;
+        self.n_told += (n_of_keys - n) as u64;
+        if self.n_seen >= SEEN_AFTER.max(SEEN_AFTER_PER_KEY * self.of_keys.len() as u64) {
+            if self.n_told * WORTH_TELLING < self.n_seen {
+                self.of_keys = Vec::new();
+            }
+            (self.n_seen, self.n_told) = (0, 0);
         }
         n
     }
@@ -213,8 +231,26 @@ mod tests {
     }
 
     #[test]
+    fn telling_ends_where_it_tells_little() {
+        let index = index(&[5]);
+        let mut left = [0; TOLD_TOGETHER];
+        let (numbers, times) = ([0; TOLD_TOGETHER], [-86_400_000_000; TOLD_TOGETHER]);
+        let n_rounds = SEEN_AFTER as usize / TOLD_TOGETHER;
+        for (offered, goes_on) in [(5, true), (-86_400_000_000, false)] {
+            let mut beaten = Beaten::new(&index, None);
+            beaten.add(0, index.all_times().searched(), (0, 1), 0, offered);
+            for _ in 0..3 * n_rounds {
+                let rows = 0..TOLD_TOGETHER;
+                let n_left = beaten.remaining(&numbers, &times, rows, &mut left);
+                assert_eq!(n_left, if goes_on { 0 } else { TOLD_TOGETHER });
+            }
+            assert_eq!(beaten.memory() > 0, goes_on);
+        }
+    }
+
+    #[test]
     fn keys_that_the_spine_does_not_have_are_left_out() {
-        let beaten = Beaten::new(&index(&[5]), None);
+        let mut beaten = Beaten::new(&index(&[5]), None);
         let mut left = [0; TOLD_TOGETHER];
         let n_left = beaten.remaining(&[0, NO_KEY, 0], &[1, 2, 3], 0..3, &mut left);
         assert_eq!(left[..n_left], [0, 2]);
