@@ -3,7 +3,8 @@
 //! A row that was offered to a slot beats all older rows of its key down to the slot before; one that is too old
 //! for its first slot is followed by older ones that are so as well. So two numbers for each key tell most rows of
 //! a source that is read from its latest rows on: of a key with ten slots, ten rows are offered and the others need
-//! no search. What is told is true in whatever order rows come; in another order it is less, and then not asked for any more.
+//! no search. What is told is true in whatever order rows come; in another order it is less, and then not asked for
+//! any more.
 
 use crate::keys::NO_KEY;
 use crate::search::{Searched, UpperBits};
@@ -30,8 +31,8 @@ pub(crate) struct Beaten {
     n_told: u64,
 }
 
-/// Times in so few bits that what there is of all keys fits the caches: half of the levels are for times as far before
-/// a spine's first slot as its last one is after it, and half for all before these.
+/// Times in so few bits that what there is of all keys fits the caches. Half of the levels are for a spine's times and
+/// as long a time before its first slot, and half for what counts of the four years before it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Levels {
     old: UpperBits,

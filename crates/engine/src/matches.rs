@@ -68,7 +68,6 @@ impl Matches {
         reach_us: Option<i64>,
     ) {
         let events = rows.event.values();
-        let reach_us = reach_us.unwrap_or(i64::MAX);
         let times = index.all_times().searched();
         // Whether a row matches is hard to foretell, so every row is written and those that match are
         // counted: a wrong guess would cost more than the writing.
@@ -111,7 +110,7 @@ impl Matches {
                         start,
                         end,
                     };
-                    let until = event.saturating_add(reach_us);
+                    let until = reach_us.map_or(i64::MAX, |reach| event.saturating_add(reach));
                     let is_match = (first < end) & times.is_reached(first.min(end - 1), until);
                     n_found += usize::from(is_match);
                     let key = self.numbers[row];

@@ -48,7 +48,7 @@ pub(crate) struct Winners {
 struct Tied {
     /// The slots, and the rows that are not held.
     rows: Vec<(u32, RowTime)>,
-    /// More than this are not kept.
+    /// Where there are more than this, all are of no use.
     most: usize,
 }
 
@@ -223,8 +223,9 @@ impl Winners {
             let firsts = (0..).step_by(n_together);
             let parts = firsts.zip(self.held.chunks_mut(n_together));
             let parts = parts.zip(other.held.chunks(n_together)).collect();
+            let most_tied = self.tied.as_ref().map_or(0, |tied| tied.most + 1);
             let tied = parallel::each(parts, |((first, ours), theirs)| {
-                merge_times(first, ours, theirs)
+                merge_times(first, ours, theirs, most_tied)
             });
             if let (Some(ours), Some(theirs)) = (&mut self.tied, other.tied) {
                 ours.rows.extend(theirs.rows);
@@ -352,11 +353,17 @@ impl Winners {
     }
 }
 
-/// Has each slot from `first` on hold the later of two rows. Answers those that are of the same time as others.
-fn merge_times(first: u32, ours: &mut [RowTime], theirs: &[RowTime]) -> Vec<(u32, RowTime)> {
+/// Has each slot from `first` on hold the later of two rows. Answers at most so many of those that are of the same
+/// time as others.
+fn merge_times(
+    first: u32,
+    ours: &mut [RowTime],
+    theirs: &[RowTime],
+    most_tied: usize,
+) -> Vec<(u32, RowTime)> {
     let mut tied = Vec::new();
     for ((slot, ours), &theirs) in (first..).zip(ours).zip(theirs) {
-        if ours.is_as_late_as(theirs) {
+        if ours.is_as_late_as(theirs) && tied.len() < most_tied {
             tied.push((slot, theirs.min(*ours)));
         }
         *ours = (*ours).max(theirs);
@@ -401,4 +408,46 @@ fn memory_of(values: &[ArrayRef]) -> usize {
         .iter()
         .map(|array| array.get_array_memory_size())
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_event(rows: &[Option<(i64, u64)>]) -> Winners {
+        let mut winners = Winners::by_event(rows.len());
+        for (held, row) in winners.held.iter_mut().zip(rows) {
+            if let Some((event, number)) = row {
+                *held = RowTime::new(*event, None, *number);
+            }
+        }
+        winners
+    }
+
+    #[test]
+    fn rows_of_two_workers_tie_where_their_times_are_the_same() {
+        let mut ours = by_event(&[Some((5, 0)), Some((5, 1)), None, Some((5, 3)), None]);
+        let theirs = by_event(&[Some((5, 10)), Some((6, 11)), Some((5, 12)), None, None]);
+        ours.merge(theirs, 2);
+        assert_eq!(ours.tied(), [(0, 0), (0, 10)]);
+        assert!(!ours.has_many_ties());
+        ours.settle(0, 10);
+        let held = [0, 1, 2, 3].map(|slot| ours.number(slot));
+        assert_eq!(held, [10, 11, 12, 3]);
+    }
+
+    #[test]
+    fn ties_of_two_workers_may_be_too_many_for_both() {
+        let n_slots = 100_000;
+        let rows = |first: u64| -> Vec<_> { (0..n_slots).map(|n| Some((5, first + n))).collect() };
+        let mut ours = by_event(&rows(0));
+        let most = ours.memory() + n_slots as usize * size_of::<(u32, RowTime)>();
+        ours.merge(by_event(&rows(n_slots)), 2);
+        assert!(ours.has_many_ties());
+        assert!(ours.memory() < most);
+        // Nobody asks for them where all was read that decides.
+        let mut all = Winners::numbered(2, false);
+        all.merge(Winners::numbered(2, false), 2);
+        assert!(all.tied().is_empty() && !all.has_many_ties());
+    }
 }

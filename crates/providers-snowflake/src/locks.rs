@@ -31,8 +31,7 @@ impl Patience {
         if !is_in_the_way(&failure) || self.n_failures >= MAX_ATTEMPTS {
             return Err(failure);
         }
-        cx.check()?;
-        tokio::time::sleep(provender_engine::parts::pause(self.n_failures)).await;
-        Ok(())
+        let pause = provender_engine::parts::pause(self.n_failures);
+        provender_engine::parts::within(cx, tokio::time::sleep(pause)).await
     }
 }

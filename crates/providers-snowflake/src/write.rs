@@ -241,9 +241,15 @@ impl Job<'_> {
         {
             return Ok(WriteSummary::default());
         }
+        let made = self.make_tables(session).await;
+        made.map_err(|error| error.context("table", self.write.table.clone()))?;
         let mut patience = Patience::default();
         loop {
-            let error = match self.apply(session, &held).await {
+            let applied = match self.replaces() {
+                true => self.replacement(session, &held).await,
+                false => self.transaction(session, &held).await,
+            };
+            let error = match applied {
                 Ok(n_applied) => {
                     return Ok(WriteSummary {
                         n_rows: held.n_rows,
@@ -276,16 +282,23 @@ impl Job<'_> {
         }
     }
 
-    /// One try: what is there after another's try is left as it is. How many rows were added.
-    async fn apply(&self, session: &OwnSession, held: &Held) -> Result<u64> {
+    /// Makes the tables that are not there: the one of ids, and the one that is written to unless it is replaced.
+    async fn make_tables(&self, session: &OwnSession) -> Result<()> {
+        let mut patience = Patience::default();
+        while let Err(error) = self.try_to_make_tables(session).await {
+            patience.wait(self.cx, error).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_to_make_tables(&self, session: &OwnSession) -> Result<()> {
         if let Some(entry) = &self.entry {
             entry.prepare(self.cx, session).await?;
         }
-        if self.replaces() {
-            return self.replacement(session, held).await;
+        match self.replaces() {
+            true => Ok(()),
+            false => self.make_table(session).await,
         }
-        self.make_table(session).await?;
-        self.transaction(session, held).await
     }
 
     async fn hold(&self, session: &OwnSession, mut rows: BatchStream) -> Result<Held> {

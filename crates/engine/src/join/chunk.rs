@@ -194,19 +194,24 @@ impl Group {
                 // Rows without numbers are told apart by where they lie in their streams.
                 let is_numbered = matches!(feed.feed, Feed::Numbered(..));
                 let n_threads = if is_numbered { n_threads } else { 1 };
-                let rows = self.rows(feed).await?;
-                Some(Ahead::new(rows, n_threads, self.memory_limit).await)
+                let by_event = self.by_event(feed);
+                let rows = self.rows(feed, by_event).await?;
+                let ahead = Ahead::new(rows, n_threads, self.memory_limit).await;
+                Some((ahead, by_event))
             }
             None => None,
         };
         let index = Arc::new(SpineIndex::new(&self.keys, rows, n_threads)?);
         let mut columns: Vec<Vec<AnswerColumns>> = self.views.iter().map(|_| Vec::new()).collect();
         for feed in feeds {
-            let streams = match ahead.take() {
-                Some(ahead) => ahead.into_streams(),
-                None => self.rows(feed).await?,
+            let (streams, by_event) = match ahead.take() {
+                Some((ahead, by_event)) => (ahead.into_streams(), by_event),
+                None => {
+                    let by_event = self.by_event(feed);
+                    (self.rows(feed, by_event).await?, by_event)
+                }
             };
-            for (number, answer) in self.answer_feed(feed, streams, &index).await? {
+            for (number, answer) in self.answer_feed(feed, streams, by_event, &index).await? {
                 columns[number] = answer;
             }
         }

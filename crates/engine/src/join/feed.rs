@@ -38,13 +38,13 @@ pub(super) enum AnswerColumns {
 type LastWinners = (String, Arc<Values>, Vec<Place>, Vec<Vec<u32>>);
 
 impl Group {
-    /// The rows of a source, with the columns that decide which of them count.
-    pub(super) async fn rows(&self, feed: &GroupFeed) -> Result<Vec<BatchStream>> {
+    /// The rows of a source, with the columns that decide which of them count: but for events none if `by_event`.
+    pub(super) async fn rows(&self, feed: &GroupFeed, by_event: bool) -> Result<Vec<BatchStream>> {
         let Feed::Numbered(access, _) = &feed.feed else {
             return feed.feed.streams(&self.cx).await;
         };
         let views = self.views_of(feed);
-        let source = self.needed(feed, &views);
+        let source = self.needed(feed, &views, by_event);
         // Those that decide which rows win, and those that windows read.
         let aggregated = views.iter().flat_map(|view| &view.aggregations);
         let aggregated = aggregated.filter_map(|request| request.column.as_deref());
@@ -52,20 +52,21 @@ impl Group {
         access.scan(&self.cx, &columns).await
     }
 
-    fn views_of(&self, feed: &GroupFeed) -> Arc<[ViewJoin]> {
+    pub(super) fn views_of(&self, feed: &GroupFeed) -> Arc<[ViewJoin]> {
         let views = feed.views.iter().map(|&view| self.views[view].clone());
         views.collect()
     }
 
-    /// The answers of the views that read a source, by their numbers, from its rows.
+    /// The answers of the views that read a source, by their numbers, from what [`Self::rows`] answers.
     pub(super) async fn answer_feed(
         &self,
         feed: &GroupFeed,
         streams: Vec<BatchStream>,
+        by_event: bool,
         index: &Arc<SpineIndex>,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
         let views = self.views_of(feed);
-        let source = self.needed(feed, &views);
+        let source = self.needed(feed, &views, by_event);
         let access = match &feed.feed {
             Feed::Numbered(access, _) => Some(access),
             _ => None,
@@ -81,7 +82,6 @@ impl Group {
         } else {
             WindowPlan::new(&views, &schema, index, self.resources.n_threads)?.map(Arc::new)
         };
-        let by_event = self.by_event(feed, &views);
         let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
         let shared = index.memory() + windows.as_ref().map_or(0, |windows| windows.memory());
         let budget = (self.memory_limit / n_workers as u64).saturating_sub(shared as u64);
@@ -120,10 +120,11 @@ impl Group {
         let Some(mut state) = merged else {
             return Err(error::defect("no worker read the source"));
         };
-        if by_event && feed.has_many_ties.load(Ordering::Relaxed) {
+        if by_event && (state.has_many_ties() || feed.has_many_ties.load(Ordering::Relaxed)) {
             drop(state);
-            let streams = self.rows(feed).await?;
-            return Box::pin(self.answer_feed(feed, streams, index)).await;
+            feed.has_many_ties.store(true, Ordering::Relaxed);
+            let streams = self.rows(feed, false).await?;
+            return Box::pin(self.answer_feed(feed, streams, false, index)).await;
         }
         if let (true, Some(access), Some(winners)) = (by_event, access, &mut state.features) {
             check_deciding(feed, access)?;
@@ -172,13 +173,13 @@ impl Group {
 
     /// The source with the columns alone that these views need of it at first. Windows do not choose between
     /// rows, so what decides between them need not be read.
-    fn needed(&self, feed: &GroupFeed, views: &[ViewJoin]) -> TimedSource {
+    fn needed(&self, feed: &GroupFeed, views: &[ViewJoin], by_event: bool) -> TimedSource {
         let mut source = feed.source.clone();
         let chooses = |view: &ViewJoin| {
             let mut aggregations = view.aggregations.iter();
             !view.features.is_empty() || aggregations.any(|a| a.function == AggregateFunction::Last)
         };
-        if !views.iter().any(chooses) || self.by_event(feed, views) {
+        if !views.iter().any(chooses) || by_event {
             source.tie_breakers.clear();
             if !self.as_known {
                 source.created_timestamp = None;

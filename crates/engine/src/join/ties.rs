@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use arrow_array::{RecordBatch, UInt64Array};
 use futures::StreamExt;
 use provender_core::provider::RowAccess;
-use provender_core::request::ViewJoin;
 use provender_core::{Error, Result, codes};
 
 use super::chunk::{Group, GroupFeed};
@@ -19,8 +18,8 @@ use crate::winners::Winners;
 
 impl Group {
     /// Whether rows are told apart by their event times first, and what else decides is read where these do not.
-    pub(super) fn by_event(&self, feed: &GroupFeed, views: &[ViewJoin]) -> bool {
-        let source = &feed.source;
+    pub(super) fn by_event(&self, feed: &GroupFeed) -> bool {
+        let (source, views) = (&feed.source, self.views_of(feed));
         matches!(feed.feed, Feed::Numbered(..))
             && !self.as_known
             && views.iter().all(|view| view.aggregations.is_empty())
@@ -85,7 +84,8 @@ impl Group {
     }
 }
 
-/// Fails as reading what decides between rows would, whether or not any row needs it.
+/// Fails where what decides between rows is of types that cannot be compared, whether or not any row needs it.
+/// A value that cannot be is told of where a row needs it.
 pub(super) fn check_deciding(feed: &GroupFeed, access: &Arc<dyn RowAccess>) -> Result<()> {
     let schema = access.schema();
     let reader = RowReader::new(&feed.source, &feed.keys, schema)?;
