@@ -90,3 +90,16 @@ need_go() {
     cp tests/go/go.sum "$cache/go/go.sum"
   fi
 }
+
+# An emulator of Azure's blob storage, and the Node.js that runs it.
+need_azurite() {
+  export PROVENDER_AZURITE="$cache/azurite/node_modules/.bin/azurite-blob"
+  # The last release that runs on Debian's own Node.js.
+  local wanted=azurite@3.35.0 stamp="$cache/azurite/wanted"
+  need node nodejs npm npm
+  if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    say "installing $wanted"
+    npm install --silent --no-audit --no-fund --no-save --prefix "$cache/azurite" "$wanted" >/dev/null
+    printf '%s' "$wanted" >"$stamp"
+  fi
+}

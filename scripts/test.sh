@@ -11,6 +11,7 @@ fi
 need_python
 need_java
 need_go
+need_azurite
 # With CI set, a test that lacks a server or a foreign client fails instead of skipping.
 export CI="${CI:-true}"
 say "testing"

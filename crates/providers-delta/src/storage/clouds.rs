@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider,
+};
 use provender_core::time::parse_duration;
 use provender_core::{Error, Result, codes};
 use url::Url;
@@ -181,6 +183,9 @@ fn build_google(
         .with_url(bucket.as_str())
         .with_client_options(http)
         .with_retry(retry);
+    let is_anonymous = pairs
+        .iter()
+        .any(|(key, value)| key == "google_skip_signature" && value == "true");
     let builder = pairs.into_iter().fold(builder, |builder, (key, value)| {
         match key.parse::<GoogleConfigKey>() {
             Ok(key) => builder.with_config(key, value),
@@ -189,6 +194,13 @@ fn build_google(
     });
     let builder = match keys {
         Some(keys) => builder.with_credentials(Arc::new(GoogleKeys(keys))),
+        // Puts are signed even so, and the machine would be asked for credentials.
+        None if is_anonymous => {
+            let nobody = GcpCredential {
+                bearer: String::new(),
+            };
+            builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)))
+        }
         None => builder,
     };
     Ok(Arc::new(builder.build()?))

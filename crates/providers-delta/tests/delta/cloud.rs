@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, StringArray};
 use provender_core::model::SourceVersion;
-use provender_core::request::{OfflineWrite, SourceRef, WriteMode};
+use provender_core::provider::OfflineStore;
+use provender_core::request::{
+    Maintenance, MaintenanceWork, OfflineWrite, Optimise, SourceRef, WriteMode,
+};
 use serde_json::json;
 
 use crate::s3::{CANARY, S3, open_options, python_with};
@@ -83,6 +86,72 @@ async fn tables_in_s3_are_made_read_queried_and_deleted_from() {
         error.help_text().unwrap().contains("\"weather\""),
         "{error}"
     );
+}
+
+/// What tables in any object store are for, in an empty one.
+pub async fn tables_are_made_read_and_looked_after(store: Arc<dyn OfflineStore>, location: &str) {
+    let writers: Vec<_> = (0..4)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                append(&*store, "weather", weather("JFK", n * 10, 10))
+                    .await
+                    .unwrap();
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(n_rows(&*store, SourceRef::table("weather")).await, 40);
+    let first = at("weather", SourceVersion::Number(0));
+    assert_eq!(n_rows(&*store, first).await, 10);
+    let work = Maintenance {
+        table: "weather".to_owned(),
+        work: MaintenanceWork::Optimise(Optimise::default()),
+    };
+    assert_eq!(store.maintain(&cx(), work).await.unwrap().n_files, 1);
+    append(&*store, "weather", weather("LGA", 0, 3))
+        .await
+        .unwrap();
+    let keys = batch(vec![(
+        "origin",
+        Arc::new(StringArray::from(vec!["JFK"])) as ArrayRef,
+    )]);
+    store
+        .delete(&cx(), &SourceRef::table("weather"), keys)
+        .await
+        .unwrap();
+    assert_eq!(n_rows(&*store, SourceRef::table("weather")).await, 3);
+    let before = at("weather", SourceVersion::Number(4));
+    assert_eq!(n_rows(&*store, before).await, 40);
+    let found = store.check(&cx()).await.unwrap();
+    assert_eq!(found, [format!("1 table in {location}")]);
+    let error = failure(&*store, all(SourceRef::table("weathr"))).await;
+    assert!(
+        error.help_text().unwrap().contains("\"weather\""),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_in_google_storage_are_made_read_and_looked_after() {
+    let Some(google) = S3::start_as_google() else {
+        return;
+    };
+    let options = |location: &str| {
+        json!({
+            "location": location,
+            "storage": {"endpoint": google.endpoint, "allow_http": true, "anonymous": true},
+        })
+    };
+    let location = "gs://lake/some folder/features";
+    let store = open_options(Path::new("/nowhere"), options(location)).await;
+    tables_are_made_read_and_looked_after(store.unwrap(), location).await;
+
+    let missing = open_options(Path::new("/nowhere"), options("gs://pond/features")).await;
+    let error = failure(&*missing.unwrap(), all(SourceRef::table("weather"))).await;
+    assert!(error.to_string().contains("pond"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

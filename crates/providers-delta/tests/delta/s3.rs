@@ -1,4 +1,5 @@
-//! A store in an S3 of the test's own (moto), which takes conditional puts as S3 does.
+//! Stores in an S3 of the test's own (moto), which takes conditional puts as S3 does, and in the same server in the
+//! guise of Google's storage.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,33 @@ boto3.client('s3', endpoint_url=url, region_name='us-east-1', aws_access_key_id=
 print(url, flush=True)
 sys.stdin.read()
 server.stop()
+";
+
+// Google's storage takes requests like those of S3; what is told apart here is how it puts only what is new, and
+// that objects have generations.
+const GOOGLE_SCRIPT: &str = "
+import sys
+import threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+s3 = DomainDispatcherApplication(create_backend_app)
+def google(environ, start_response):
+    generation = environ.pop('HTTP_X_GOOG_IF_GENERATION_MATCH', None)
+    if generation is not None:
+        assert generation == '0'
+        environ['HTTP_IF_NONE_MATCH'] = '*'
+    environ['HTTP_AUTHORIZATION'] = 'AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, Signature=y'
+    def answer(status, headers, failure=None):
+        return start_response(status, [*headers, ('x-goog-generation', '1')], failure)
+    return s3(environ, answer)
+server = make_server('127.0.0.1', 0, google, threaded=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url = f'http://127.0.0.1:{server.server_port}'
+import urllib.request
+urllib.request.urlopen(urllib.request.Request(f'{url}/lake', method='PUT')).read()
+print(url, flush=True)
+sys.stdin.read()
+server.shutdown()
 ";
 
 /// A running server.
@@ -64,9 +92,18 @@ pub fn python_with(packages: &str) -> Option<PathBuf> {
 impl S3 {
     /// Starts a server with one empty bucket; `None` where moto is not installed.
     pub fn start() -> Option<Self> {
+        Self::run(SCRIPT)
+    }
+
+    /// The same that takes requests as Google's storage does.
+    pub fn start_as_google() -> Option<Self> {
+        Self::run(GOOGLE_SCRIPT)
+    }
+
+    fn run(script: &str) -> Option<Self> {
         let python = python_with("boto3, flask, moto")?;
         let mut child = Command::new(python)
-            .args(["-c", SCRIPT])
+            .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
