@@ -96,10 +96,10 @@ impl ParquetRows {
         while rest.num_rows() > 0 {
             let room = GROUP_ROWS - self.n_group_rows - self.n_waiting;
             let n_rows = rest.num_rows().min(room);
-            self.waiting.push(rest.slice(0, n_rows));
+            let some = rest.slice(0, n_rows);
+            self.n_waiting_bytes += bytes_of(&some);
+            self.waiting.push(some);
             self.n_waiting += n_rows;
-            let share = n_rows as f64 / rest.num_rows() as f64;
-            self.n_waiting_bytes += (rest.get_array_memory_size() as f64 * share) as usize;
             rest = rest.slice(n_rows, rest.num_rows() - n_rows);
             let is_full = n_rows == room;
             if is_full || self.n_waiting >= DEALT_ROWS || self.n_waiting_bytes >= DEALT_BYTES {
@@ -211,6 +211,17 @@ impl ParquetFile {
         let groups = GroupWriter::new(target.clone(), writer)?;
         Ok(Self { groups, factory })
     }
+}
+
+/// Bytes of a batch's values, without those of the arrays that it is a slice of.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    let bytes = columns.map(|column| {
+        let sliced = column.to_data().get_slice_memory_size();
+        // Not told for all types: then it is no more than is held.
+        sliced.unwrap_or_else(|_| column.get_array_memory_size())
+    });
+    bytes.sum()
 }
 
 /// Whether most values of a column of wide numbers differ. A dictionary of such a column costs much
