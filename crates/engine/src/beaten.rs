@@ -9,15 +9,10 @@
 use crate::keys::NO_KEY;
 use crate::search::{Searched, UpperBits};
 use crate::spine::SpineIndex;
+use crate::worth::Worth;
 
 /// Rows that are told together. Those of one key among them are not told by each other.
 pub(crate) const TOLD_TOGETHER: usize = 1_024;
-/// Of fewer rows than one in so many, telling them costs more than to search for them.
-const WORTH_TELLING: u64 = 8;
-/// After so many rows, or so many for each key, it is seen whether it is worth it.
-const SEEN_AFTER: u64 = 1 << 20;
-const SEEN_AFTER_PER_KEY: u64 = 8;
-
 /// How long before a spine's first slot rows are told apart that count for it however old they are: four years.
 const LOOK_BACK_US: u64 = 4 * 365 * 86_400 * 1_000_000;
 
@@ -27,8 +22,7 @@ pub(crate) struct Beaten {
     levels: Levels,
     /// None where nothing is told.
     of_keys: Vec<Range>,
-    n_seen: u64,
-    n_told: u64,
+    worth: Worth,
 }
 
 /// Times in so few bits that what there is of all keys fits the caches. Half of the levels are for a spine's times and
@@ -143,13 +137,11 @@ impl Beaten {
             n += usize::from((number != NO_KEY) & !is_beaten);
             n_of_keys += usize::from(number != NO_KEY);
         }
-        self.n_seen += n_of_keys as u64;
-        self.n_told += (n_of_keys - n) as u64;
-        if self.n_seen >= SEEN_AFTER.max(SEEN_AFTER_PER_KEY * self.of_keys.len() as u64) {
-            if self.n_told * WORTH_TELLING < self.n_seen {
-                self.of_keys = Vec::new();
-            }
-            (self.n_seen, self.n_told) = (0, 0);
+        if !self
+            .worth
+            .count(n_of_keys, n_of_keys - n, self.of_keys.len())
+        {
+            self.of_keys = Vec::new();
         }
         n
     }
@@ -166,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::spine::{SpineRows, spine_schema};
+    use crate::worth::SEEN_AFTER;
 
     /// One key with slots at some times.
     fn index(slots: &[i64]) -> SpineIndex {

@@ -24,6 +24,7 @@ pub mod sql;
 mod values;
 mod windows;
 mod winners;
+mod worth;
 mod woven;
 pub mod zip;
 

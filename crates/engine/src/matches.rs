@@ -3,7 +3,7 @@
 
 use crate::beaten::{Beaten, TOLD_TOGETHER};
 use crate::search::TOGETHER;
-use crate::source::TimedRows;
+use crate::source::{TimedRows, latest_first};
 use crate::spine::SpineIndex;
 
 /// The rows of a batch that may count for a slot, and for each its first slot and the end of its key's.
@@ -76,13 +76,10 @@ impl Matches {
         }
         let mut n_found = 0;
         let n_rows = self.numbers.len();
-        // Later rows first, in batches of rows that ascend.
-        let descends = events.first() > events.last();
         let mut slots = [(0, 0); TOGETHER];
         let mut left = [0; TOLD_TOGETHER];
         for n_told in (0..n_rows).step_by(TOLD_TOGETHER) {
-            let told = n_told..n_rows.min(n_told + TOLD_TOGETHER);
-            let told = told.map(|at| if descends { at } else { n_rows - 1 - at });
+            let told = latest_first(&rows.event, n_told..n_rows.min(n_told + TOLD_TOGETHER));
             let n_left = self
                 .beaten
                 .remaining(&self.numbers, events, told, &mut left);

@@ -35,6 +35,11 @@ pub(crate) fn group_ranges(starts: &[u32], n_parts: usize) -> Vec<Range<usize>> 
     parts
 }
 
+/// How many of so many items a thread should take, where each takes as many but the last.
+pub(crate) fn together(n_items: usize, n_threads: usize) -> usize {
+    n_items.div_ceil(n_parts(n_items, n_threads)).max(1)
+}
+
 /// What each of many items becomes, in their order.
 pub(crate) fn map<T: Copy + Sync, R: Copy + Default + Send>(
     items: &[T],
@@ -42,17 +47,27 @@ pub(crate) fn map<T: Copy + Sync, R: Copy + Default + Send>(
     of: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
     let mut mapped = vec![R::default(); items.len()];
-    let n_together = items.len().div_ceil(n_parts(items.len(), n_threads)).max(1);
+    fill(items, &mut mapped, n_threads, of);
+    mapped
+}
+
+/// Writes what each of many items becomes to its place.
+pub(crate) fn fill<T: Copy + Sync, R: Send>(
+    items: &[T],
+    mapped: &mut [R],
+    n_threads: usize,
+    of: impl Fn(T) -> R + Sync,
+) {
+    let together = together(items.len(), n_threads);
     let parts = items
-        .chunks(n_together)
-        .zip(mapped.chunks_mut(n_together))
+        .chunks(together)
+        .zip(mapped.chunks_mut(together))
         .collect();
     each(parts, |(items, mapped): (&[T], &mut [R])| {
         for (mapped, &item) in mapped.iter_mut().zip(items) {
             *mapped = of(item);
         }
     });
-    mapped
 }
 
 /// Does some work on every item at the same time. Results keep the order.

@@ -9,6 +9,7 @@
 use std::hint::black_box;
 
 use crate::pages::Pages;
+use crate::parallel;
 
 /// Rows that are searched for together. Their numbers should fit the first cache.
 pub(crate) const TOGETHER: usize = 128;
@@ -31,6 +32,8 @@ pub(crate) struct UpperBits {
     least: i64,
     greatest: i64,
     shift: u32,
+    /// How many of the upper bits are no part of a level.
+    level_shift: u32,
 }
 
 /// [`Ascending`] numbers at hand for a loop.
@@ -55,6 +58,7 @@ impl UpperBits {
             least,
             greatest,
             shift: n_bits.saturating_sub(n_kept),
+            level_shift: n_bits.min(n_kept).saturating_sub(u16::BITS),
         }
     }
 
@@ -63,6 +67,12 @@ impl UpperBits {
     pub(crate) fn of(self, number: i64) -> u32 {
         let within = number.clamp(self.least, self.greatest);
         (within.abs_diff(self.least) >> self.shift) as u32
+    }
+
+    /// The first 16 of some upper bits.
+    #[inline]
+    fn level(self, upper: u32) -> u16 {
+        (upper >> self.level_shift) as u16
     }
 
     /// The greatest number of which these are the upper bits.
@@ -74,12 +84,11 @@ impl UpperBits {
 }
 
 impl Ascending {
-    pub(crate) fn new(numbers: Vec<i64>) -> Self {
+    /// On so many threads.
+    pub(crate) fn new(numbers: Vec<i64>, n_threads: usize) -> Self {
         let bits = UpperBits::within(&numbers);
         let mut upper = Pages::zeroed(numbers.len());
-        for (upper, &number) in upper.iter_mut().zip(&numbers) {
-            *upper = bits.of(number);
-        }
+        parallel::fill(&numbers, &mut upper, n_threads, |number| bits.of(number));
         Self {
             numbers,
             upper,
@@ -111,23 +120,45 @@ impl Ascending {
 
     /// The places of wanted numbers, in which those of one part of their whole distance lie together:
     /// parts ascend, and within a part numbers keep their order. [`NO_PLACE`] for all others.
-    pub(crate) fn by_number(&self, n_parts: usize, is_wanted: &[bool]) -> Pages<u32> {
+    pub(crate) fn by_number(
+        &self,
+        n_parts: usize,
+        is_wanted: &[bool],
+        n_threads: usize,
+    ) -> Pages<u32> {
         let distance = u64::from(self.bits.of(self.bits.greatest)) + 1;
         let part = |upper: u32| (u64::from(upper) * n_parts as u64 / distance) as usize;
-        let mut next = vec![0_u32; n_parts + 1];
-        for (&upper, &is_wanted) in self.upper.iter().zip(is_wanted) {
-            next[part(upper) + 1] += u32::from(is_wanted);
-        }
-        for at in 1..next.len() {
-            next[at] += next[at - 1];
+        // Each thread has some numbers, whose places begin in each part behind those of the thread before.
+        let together = parallel::together(self.numbers.len(), n_threads);
+        let shares = self.upper.chunks(together).zip(is_wanted.chunks(together));
+        let counts = parallel::each(shares.collect(), |(upper, is_wanted): (&[u32], &[bool])| {
+            let mut counts = vec![0_u32; n_parts];
+            for (&upper, &is_wanted) in upper.iter().zip(is_wanted) {
+                counts[part(upper)] += u32::from(is_wanted);
+            }
+            counts
+        });
+        let mut firsts = counts.clone();
+        let mut first = 0;
+        for part in 0..n_parts {
+            for (firsts, counts) in firsts.iter_mut().zip(&counts) {
+                firsts[part] = first;
+                first += counts[part];
+            }
         }
         let mut places = Pages::zeroed(self.numbers.len());
-        let numbers = self.upper.iter().zip(is_wanted);
-        for (place, (&upper, &is_wanted)) in places.iter_mut().zip(numbers) {
-            let next = &mut next[part(upper)];
-            *place = if is_wanted { *next } else { NO_PLACE };
-            *next += u32::from(is_wanted);
-        }
+        let shares = places.chunks_mut(together).zip(firsts);
+        let numbers = self.upper.chunks(together).zip(is_wanted.chunks(together));
+        let shares = shares.zip(numbers).collect();
+        parallel::each(shares, |((places, mut next), (upper, is_wanted))| {
+            let places: &mut [u32] = places;
+            for (place, (&upper, &is_wanted)) in places.iter_mut().zip(upper.iter().zip(is_wanted))
+            {
+                let next = &mut next[part(upper)];
+                *place = if is_wanted { *next } else { NO_PLACE };
+                *next += u32::from(is_wanted);
+            }
+        });
         places
     }
 }
@@ -155,6 +186,18 @@ impl Searched<'_> {
             return first + rest.partition_point(|&number| number < than) as u32;
         }
         first
+    }
+
+    /// The level of the number at a place.
+    #[inline]
+    pub(crate) fn level_at(self, place: u32) -> u16 {
+        self.bits.level(self.upper[place as usize])
+    }
+
+    /// The level of another number: greater than that of a place only if the number is, and less only if it is.
+    #[inline]
+    pub(crate) fn level_of(self, number: i64) -> u16 {
+        self.bits.level(self.bits.of(number))
     }
 
     /// A number that is not less than that of a place, and seldom much greater.
@@ -215,7 +258,7 @@ mod tests {
                 // Another key's, far away, make upper bits coarse.
                 let far = [first ^ i64::MIN, first];
                 let all: Vec<i64> = of_key.chain(far).collect();
-                let ascending = Ascending::new(all.clone());
+                let ascending = Ascending::new(all.clone(), 1);
                 let ascending = ascending.searched();
                 let numbers = &all[..length as usize];
                 let range = (0, length as u32);
@@ -240,19 +283,36 @@ mod tests {
 
     #[test]
     fn places_are_by_part_and_each_is_given_once() {
-        let ascending = Ascending::new(vec![5, 90, 10, 99, 0, 50, 51]);
-        let places = ascending.by_number(2, &[true; 7]);
+        let ascending = Ascending::new(vec![5, 90, 10, 99, 0, 50, 51], 1);
+        let places = ascending.by_number(2, &[true; 7], 1);
         assert_eq!(*places, [0, 3, 1, 4, 2, 5, 6]);
-        let places = ascending.by_number(2, &[true, true, false, false, true, true, false]);
+        let places = ascending.by_number(2, &[true, true, false, false, true, true, false], 1);
         assert_eq!(*places, [0, 2, NO_PLACE, NO_PLACE, 1, 3, NO_PLACE]);
-        assert!(Ascending::new(Vec::new()).by_number(2, &[]).is_empty());
-        let same = Ascending::new(vec![7, 7]);
-        assert_eq!(*same.by_number(4, &[true; 2]), [0, 1]);
+        assert!(
+            Ascending::new(Vec::new(), 1)
+                .by_number(2, &[], 1)
+                .is_empty()
+        );
+        let same = Ascending::new(vec![7, 7], 1);
+        assert_eq!(*same.by_number(4, &[true; 2], 1), [0, 1]);
+    }
+
+    #[test]
+    fn places_are_the_same_on_any_number_of_threads() {
+        let numbers: Vec<i64> = (0..200_000).map(|n| n * 7_919 % 100_003).collect();
+        let is_wanted: Vec<bool> = numbers.iter().map(|number| number % 3 > 0).collect();
+        let one = Ascending::new(numbers.clone(), 1);
+        let places = one.by_number(100, &is_wanted, 1);
+        for n_threads in [2, 3, 5] {
+            let other = Ascending::new(numbers.clone(), n_threads);
+            assert_eq!(*other.upper, *one.upper);
+            assert_eq!(*other.by_number(100, &is_wanted, n_threads), *places);
+        }
     }
 
     #[test]
     fn numbers_of_no_great_distance_are_compared_whole() {
-        let ascending = Ascending::new(vec![5, 7, 7, 1 << 31]);
+        let ascending = Ascending::new(vec![5, 7, 7, 1 << 31], 1);
         assert_eq!(ascending.bits.shift, 0);
         let ascending = ascending.searched();
         assert_eq!(ascending.first_from((0, 3), 7), 1);

@@ -1,6 +1,7 @@
 //! Source rows as the operators see them: keys as bytes, times in microseconds, a total order.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -408,6 +409,16 @@ fn comparable(column: ArrayRef) -> Result<ArrayRef> {
 /// The type of a tie breaker as it is compared.
 fn comparable_type(found: DataType) -> DataType {
     ValueType::from_arrow(&found).map_or(found, |value_type| value_type.to_arrow())
+}
+
+/// The rows of a batch that are so many after the last one, or after the first one if its times descend.
+pub(crate) fn latest_first(
+    events: &TimestampMicrosecondArray,
+    after: Range<usize>,
+) -> impl Iterator<Item = usize> + use<> {
+    let n_rows = events.len();
+    let descends = events.values().first() > events.values().last();
+    after.map(move |at| if descends { at } else { n_rows - 1 - at })
 }
 
 /// A column by its exact name.

@@ -243,7 +243,7 @@ impl SpineIndex {
         Ok(Self {
             keys: table,
             starts: slot_starts,
-            times: Ascending::new(slot_times),
+            times: Ascending::new(slot_times, n_threads),
             row_slots,
         })
     }

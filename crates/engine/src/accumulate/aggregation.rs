@@ -1,17 +1,14 @@
 //! One aggregation of one view: what it reads, what it computes, and its answer's type.
 
-use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
-use arrow_select::take::take;
 use provender_core::model::AggregateFunction;
 use provender_core::request::{ViewJoin, WindowAggregate};
 use provender_core::{Error, Result, ValueType, codes};
 
 use super::partial::{Aggregate, Input};
 use crate::cast::cast_value;
-use crate::error;
 use crate::source::{column, column_type};
-use crate::spine::{NO_SLOT, SpineIndex};
 
 /// The aggregations of views that are computed from partial aggregates, in the order of the views and
 /// of their aggregations: all but `last`, which depends on the order of rows. Each with its view's name.
@@ -109,15 +106,9 @@ impl Aggregation {
         })
     }
 
-    /// The value of each spine row, from those of slots: null for rows that nothing can match.
-    pub(super) fn answer(&self, per_slot: &ArrayRef, index: &SpineIndex) -> Result<ArrayRef> {
-        let rows: UInt32Array = index
-            .row_slots()
-            .iter()
-            .map(|&slot| (slot != NO_SLOT).then_some(slot))
-            .collect();
-        let per_row = take(per_slot, &rows, None).map_err(error::arrow)?;
-        cast_value(&per_row, &self.output, true).map_err(|failure| {
+    /// The values of slots in the declared type.
+    pub(super) fn declared(&self, of_slots: &ArrayRef) -> Result<ArrayRef> {
+        cast_value(of_slots, &self.output, true).map_err(|failure| {
             Error::new(
                 &codes::CHECKED_CAST,
                 format!(

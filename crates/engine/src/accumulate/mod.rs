@@ -11,9 +11,11 @@
 //!   has a segment tree over its slots ([`tree`]).
 
 mod aggregation;
+mod cell_rows;
 mod cells;
 mod distinct;
 mod double;
+mod last_cells;
 mod moments;
 mod ordinal;
 mod partial;

@@ -7,6 +7,7 @@ use arrow_buffer::{NullBuffer, ScalarBuffer, i256};
 use provender_core::model::AggregateFunction;
 use provender_core::{Error, Result, ValueType, codes};
 
+use super::cell_rows::Simple;
 use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::{Occurrences, slide_sets};
 use super::double::Double;
@@ -41,7 +42,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    fn nulls(&self) -> Option<&NullBuffer> {
+    pub(super) fn nulls(&self) -> Option<&NullBuffer> {
         match self {
             Self::Rows => None,
             Self::NotNull(nulls) | Self::Float(_, nulls) | Self::Ordinal(_, nulls) => {
@@ -72,20 +73,17 @@ impl Partials {
         }
     }
 
-    /// The nodes at places; any for [`NO_PLACE`](crate::search::NO_PLACE), which no window covers.
-    pub(super) fn at(&self, places: &[u32]) -> Self {
-        match self {
-            Self::Count(nodes) => Self::Count(at(nodes, places).into()),
-            Self::SumWhole(nodes) => Self::SumWhole(at(nodes, places).into()),
+    /// The nodes at places, of partials that are not simple; any for [`NO_PLACE`](crate::search::NO_PLACE), which no
+    /// window covers.
+    pub(super) fn at(&self, places: &[u32]) -> Result<Self> {
+        Ok(match self {
             Self::SumExact(nodes) => Self::SumExact(at(nodes, places)),
-            Self::SumFloat(nodes) => Self::SumFloat(at(nodes, places).into()),
-            Self::Moments(nodes) => Self::Moments(at(nodes, places).into()),
-            Self::Extreme(nodes) => Self::Extreme(at(nodes, places).into()),
             Self::ExtremeWide(nodes) => Self::ExtremeWide(at(nodes, places)),
             Self::ExtremeBytes(nodes) => Self::ExtremeBytes(at(nodes, places)),
             Self::Distinct(nodes) => Self::Distinct(at(nodes, places)),
             Self::DistinctBytes(nodes) => Self::DistinctBytes(at(nodes, places)),
-        }
+            _ => return Err(defect("simple partials lie in rows")),
+        })
     }
 }
 
@@ -93,22 +91,6 @@ fn at<T: Clone>(nodes: &[T], places: &[u32]) -> Vec<T> {
     let last = nodes.len().saturating_sub(1);
     let places = places.iter().map(|&place| last.min(place as usize));
     places.map(|place| nodes[place].clone()).collect()
-}
-
-/// Calls `add` with the place of the cell and the row of each that has a value.
-fn each(found: &[Counted], nulls: Option<&NullBuffer>, mut add: impl FnMut(usize, usize)) {
-    match nulls {
-        None => found
-            .iter()
-            .for_each(|counted| add(counted.place as usize, counted.row as usize)),
-        Some(nulls) => {
-            for counted in found {
-                if nulls.is_valid(counted.row as usize) {
-                    add(counted.place as usize, counted.row as usize);
-                }
-            }
-        }
-    }
 }
 
 /// Whether two functions of one column are finished from the same partials.
@@ -147,22 +129,37 @@ impl Aggregate {
         have_same_partials(self.function, other.function)
     }
 
+    /// The partials, if they are simple.
+    pub(super) fn simple(&self) -> Option<Simple> {
+        use AggregateFunction as F;
+        match self.function {
+            F::Count => Some(Simple::Count),
+            F::Sum | F::Mean if self.is_float() => Some(Simple::SumFloat),
+            F::Sum | F::Mean if self.is_narrow() => Some(Simple::SumWhole),
+            F::Stddev => Some(Simple::Moments),
+            F::Min | F::Max if self.is_narrow() && !self.is_bytes() => Some(Simple::Extreme),
+            _ => None,
+        }
+    }
+
     pub(super) fn partials(&self, n_nodes: usize) -> Result<Partials> {
         use AggregateFunction as F;
-        Ok(match self.function {
-            F::Count => Partials::Count(Pages::zeroed(n_nodes)),
-            F::Sum | F::Mean if self.is_float() => Partials::SumFloat(Pages::zeroed(n_nodes)),
-            F::Sum | F::Mean if self.is_narrow() => Partials::SumWhole(Pages::zeroed(n_nodes)),
-            F::Sum | F::Mean => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
-            F::Stddev => Partials::Moments(Pages::zeroed(n_nodes)),
-            F::Min | F::Max if self.is_bytes() => Partials::ExtremeBytes(vec![None; n_nodes]),
-            F::Min | F::Max if self.is_narrow() => Partials::Extreme(Pages::zeroed(n_nodes)),
-            F::Min | F::Max => Partials::ExtremeWide(vec![None; n_nodes]),
-            F::CountDistinct if self.is_bytes() => {
+        Ok(match (self.simple(), self.function) {
+            (Some(Simple::Count), _) => Partials::Count(Pages::zeroed(n_nodes)),
+            (Some(Simple::SumFloat), _) => Partials::SumFloat(Pages::zeroed(n_nodes)),
+            (Some(Simple::SumWhole), _) => Partials::SumWhole(Pages::zeroed(n_nodes)),
+            (Some(Simple::Moments), _) => Partials::Moments(Pages::zeroed(n_nodes)),
+            (Some(Simple::Extreme), _) => Partials::Extreme(Pages::zeroed(n_nodes)),
+            (None, F::Sum | F::Mean) => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
+            (None, F::Min | F::Max) if self.is_bytes() => {
+                Partials::ExtremeBytes(vec![None; n_nodes])
+            }
+            (None, F::Min | F::Max) => Partials::ExtremeWide(vec![None; n_nodes]),
+            (None, F::CountDistinct) if self.is_bytes() => {
                 Partials::DistinctBytes(vec![Occurrences::default(); n_nodes])
             }
-            F::CountDistinct => Partials::Distinct(vec![Occurrences::default(); n_nodes]),
-            other => {
+            (None, F::CountDistinct) => Partials::Distinct(vec![Occurrences::default(); n_nodes]),
+            (None, other) => {
                 return Err(defect(format!(
                     "{other} is no window aggregate of partials"
                 )));
@@ -277,35 +274,18 @@ impl Aggregate {
         found: &[Counted],
         input: &Input,
     ) -> usize {
-        let nulls = input.nulls();
-        // The aggregates that are asked for most have loops of their own, in which many rows wait for
-        // memory at a time.
-        match (partials, input) {
-            (Partials::Count(counts), _) => {
-                let counts: &mut [u64] = counts;
-                each(found, nulls, |cell, _| counts[cell] += 1);
-            }
-            (Partials::SumFloat(sums), Input::Float(values, _)) => {
-                let sums: &mut [FloatSum] = sums;
-                each(found, nulls, |cell, row| sums[cell].add(values[row]));
-            }
-            (Partials::SumWhole(sums), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                let sums: &mut [WholeSum] = sums;
-                each(found, nulls, |cell, row| sums[cell].add(values[row]));
-            }
-            (Partials::Extreme(extremes), Input::Ordinal(Ordinals::Numbers(values), _)) => {
-                let extremes: &mut [Extreme] = extremes;
-                each(found, nulls, |cell, row| extremes[cell].add(values[row]));
-            }
-            (partials, _) => {
-                let mut grown = 0;
-                each(found, nulls, |cell, row| {
-                    grown += self.add(partials, cell, input, row);
-                });
-                return grown;
-            }
-        }
-        0
+        let with_values = found
+            .iter()
+            .filter(|counted| input.is_valid(counted.row as usize));
+        let grown = with_values.map(|counted| {
+            self.add(
+                partials,
+                counted.place as usize,
+                input,
+                counted.row as usize,
+            )
+        });
+        grown.sum()
     }
 
     fn beats(&self, value: &[u8], held: &[u8]) -> bool {

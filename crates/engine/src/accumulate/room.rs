@@ -8,6 +8,7 @@ use provender_core::request::ViewJoin;
 use super::aggregation::window_aggregations;
 use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::Occurrences;
+use super::last_cells::LastCell;
 use super::moments::Moments;
 use super::ordinal;
 use super::partial::have_same_partials;
@@ -39,13 +40,15 @@ pub(crate) fn bytes_per_slot(views: &[ViewJoin]) -> (u64, u64) {
     let each = counters
         .iter()
         .map(|(.., windows_us, bytes)| cells(windows_us) * bytes);
-    let each = each.sum();
+    let each: u64 = each.sum();
     let mut cuts: Vec<&Vec<i64>> = counters
         .iter()
         .map(|(_, _, windows_us, _)| windows_us)
         .collect();
     cuts.sort_unstable();
     cuts.dedup();
+    // There may be a key for each slot.
+    let each = each + cuts.len() as u64 * LastCell::BYTES;
     let shared = cuts
         .into_iter()
         .map(|windows_us| cells(windows_us) * Segments::CELL_BYTES);

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use super::last_cells::LastCells;
+use crate::beaten::TOLD_TOGETHER;
 use crate::pages::Pages;
 use crate::parallel;
 use crate::search::{Ascending, NO_PLACE, TOGETHER};
@@ -77,9 +79,9 @@ impl Segments {
                 }
             }
         });
-        let cuts = Ascending::new(cuts);
+        let cuts = Ascending::new(cuts, n_threads);
         Self {
-            places: cuts.by_number(N_TIMES, &is_covered),
+            places: cuts.by_number(N_TIMES, &is_covered, n_threads),
             n_places: is_covered.iter().filter(|is_covered| **is_covered).count(),
             windows_us,
             cuts,
@@ -122,12 +124,18 @@ impl Segments {
         slots.start * width..slots.end * width
     }
 
+    /// No row found yet.
+    pub(super) fn last_cells(&self, index: &SpineIndex) -> LastCells {
+        LastCells::new(index.n_keys())
+    }
+
     /// The rows of a batch that any window covers, and the places of their cells. `numbers` are those of their keys.
     pub(super) fn find(
         &self,
         index: &SpineIndex,
         numbers: &[u32],
         rows: &TimedRows,
+        last: &mut LastCells,
         found: &mut Vec<Counted>,
     ) {
         let width = 1 + self.windows_us.len() as u32;
@@ -137,36 +145,43 @@ impl Segments {
         found.resize(numbers.len(), Counted::default());
         let mut n_found = 0;
         let (cuts, places) = (self.cuts.searched(), &self.places[..]);
-        let mut cells = [(0, 0); TOGETHER];
-        for first_row in (0..numbers.len()).step_by(TOGETHER) {
-            let together = first_row..numbers.len().min(first_row + TOGETHER);
-            let cells = &mut cells[..together.len()];
-            rows.slots(index, numbers, together.clone(), cells);
-            for (start, end) in cells.iter_mut() {
-                (*start, *end) = (*start * width, *end * width);
-            }
-            cuts.touch(cells);
-            for (row, &(start, end)) in together.zip(cells.iter()) {
-                if start == end {
-                    continue;
+        let mut left = [0; TOLD_TOGETHER];
+        let (mut of_keys, mut cells) = ([(0, 0); TOGETHER], [0; TOGETHER]);
+        for n_told in (0..numbers.len()).step_by(TOLD_TOGETHER) {
+            let told = n_told..numbers.len().min(n_told + TOLD_TOGETHER);
+            let found_now = &mut found[n_found..];
+            let (n_now, n_left) = last.tell(cuts, numbers, &rows.event, told, found_now, &mut left);
+            n_found += n_now;
+            for together in left[..n_left].chunks(TOGETHER) {
+                let of_keys = &mut of_keys[..together.len()];
+                let rows_of = together.iter().map(|row| *row as usize);
+                rows.slots(index, numbers, rows_of, of_keys);
+                for (start, end) in of_keys.iter_mut() {
+                    (*start, *end) = (*start * width, *end * width);
                 }
-                let cell = cuts.first_from((start, end), events[row]);
-                found[n_found] = Counted {
-                    place: cell,
-                    row: row as u32,
-                };
-                n_found += usize::from(cell < end);
+                cuts.touch(of_keys);
+                for ((cell, &row), &of_key) in cells.iter_mut().zip(together).zip(&*of_keys) {
+                    *cell = match of_key.0 < of_key.1 {
+                        true => cuts.first_from(of_key, events[row as usize]),
+                        false => of_key.1,
+                    };
+                }
+                // In a loop of its own, since the search before it leaves little room to wait for many places.
+                for ((&cell, &row), &of_key) in cells.iter().zip(together).zip(&*of_keys) {
+                    if of_key.0 == of_key.1 {
+                        continue;
+                    }
+                    let place = match cell < of_key.1 {
+                        true => places[cell as usize],
+                        false => NO_PLACE,
+                    };
+                    last.add(numbers[row as usize], cuts, of_key, cell, place);
+                    found[n_found] = Counted { place, row };
+                    n_found += usize::from(place != NO_PLACE);
+                }
             }
         }
-        // In a loop of its own, since the search before it leaves little room to wait for many places.
-        let mut n_counted = 0;
-        for at in 0..n_found {
-            let Counted { place: cell, row } = found[at];
-            let place = places[cell as usize];
-            found[n_counted] = Counted { place, row };
-            n_counted += usize::from(place != NO_PLACE);
-        }
-        found.truncate(n_counted);
+        found.truncate(n_found);
     }
 }
 
@@ -220,6 +235,9 @@ fn windows<'a>(
     })
 }
 
+/// Windows of so many cells are merged cell by cell.
+const FEW_CELLS: usize = 6;
+
 /// Merges the cells of each window, whose ranges ascend at both ends, in time that grows with the
 /// cells and not with how many windows cover each.
 pub(super) fn slide<P: Clone + Default>(
@@ -235,6 +253,14 @@ pub(super) fn slide<P: Clone + Default>(
     let (mut turn, mut end) = (0, 0);
     for window in windows {
         let (start, stop) = (window.start as usize, window.end as usize);
+        if stop <= start + FEW_CELLS {
+            let mut sum = P::default();
+            for cell in &cells[start..stop.max(start)] {
+                merge(&mut sum, cell);
+            }
+            merged.push(sum);
+            continue;
+        }
         if start >= turn {
             before.clear();
             let mut sum = P::default();

@@ -12,8 +12,10 @@ use provender_core::Result;
 use provender_core::request::ViewJoin;
 
 use super::aggregation::{Aggregation, window_aggregations};
-use super::partial::Partials;
-use super::segments::{Counted, Segments};
+use super::cell_rows::{CellRows, Held, Layout};
+use super::last_cells::LastCells;
+use super::partial::{Input, Partials};
+use super::segments::{Counted, Segments, Window};
 use crate::error::{self, defect};
 use crate::parallel;
 use crate::source::TimedRows;
@@ -22,7 +24,8 @@ use crate::spine::SpineIndex;
 /// What is counted, and in which cells.
 #[derive(Debug)]
 pub(crate) struct WindowPlan {
-    segments: Vec<Segments>,
+    /// Each with what the rows of its cells hold.
+    segments: Vec<(Segments, Layout)>,
     counters: Vec<Counter>,
 }
 
@@ -31,6 +34,8 @@ pub(crate) struct WindowPlan {
 struct Counter {
     /// Which of the segments.
     segments: usize,
+    /// Where the rows of the cells hold it, if it is simple.
+    held: Option<Held>,
     /// Each with its place in the order of [`window_aggregations`].
     aggregations: Vec<(usize, Aggregation)>,
 }
@@ -38,16 +43,12 @@ struct Counter {
 /// What one worker counted.
 #[derive(Debug)]
 pub(crate) struct WindowCells {
-    partials: Vec<Partials>,
+    /// Of each of the segments, what is simple, and the cells that rows were found in last.
+    rows: Vec<(CellRows, LastCells)>,
+    /// Of counters that are not.
+    partials: Vec<Option<Partials>>,
     grown: usize,
     found: Vec<Counted>,
-}
-
-/// Some keys' windows of one counter.
-#[derive(Debug)]
-pub(crate) struct WindowPart {
-    counter: usize,
-    keys: Range<usize>,
 }
 
 /// Slots of a part, about: their cells and windows should fit the second cache.
@@ -77,6 +78,7 @@ impl WindowPlan {
                 Some(counter) => counter.aggregations.push((place, aggregation)),
                 None => counters.push(Counter {
                     segments: 0,
+                    held: None,
                     aggregations: vec![(place, aggregation)],
                 }),
             }
@@ -84,32 +86,45 @@ impl WindowPlan {
         if counters.is_empty() {
             return Ok(None);
         }
-        let mut segments: Vec<Segments> = Vec::new();
+        let mut segments: Vec<(Segments, Layout)> = Vec::new();
         for counter in &mut counters {
             let windows_us = counter.windows_us();
             let known = segments
                 .iter()
-                .position(|segments| segments.windows_us() == windows_us);
+                .position(|(segments, _)| segments.windows_us() == windows_us);
             counter.segments = known.unwrap_or_else(|| {
-                segments.push(Segments::new(index, windows_us, n_threads));
+                let cut = Segments::new(index, windows_us, n_threads);
+                segments.push((cut, Layout::default()));
                 segments.len() - 1
             });
+            let simple = counter.first().aggregate.simple();
+            let layout = &mut segments[counter.segments].1;
+            counter.held = simple.map(|simple| layout.add(simple));
         }
         Ok(Some(Self { segments, counters }))
     }
 
     /// Bytes that all workers share.
     pub(crate) fn memory(&self) -> usize {
-        self.segments.iter().map(Segments::memory).sum()
+        let segments = self.segments.iter();
+        segments.map(|(segments, _)| segments.memory()).sum()
     }
 
     /// Nothing counted yet.
-    pub(crate) fn cells(&self) -> Result<WindowCells> {
-        let partials = self.counters.iter().map(|counter| {
-            let n_places = self.segments[counter.segments].n_places();
-            counter.first().aggregate.partials(n_places)
+    pub(crate) fn cells(&self, index: &SpineIndex) -> Result<WindowCells> {
+        let rows = self.segments.iter().map(|(segments, layout)| {
+            let rows = CellRows::new(layout, segments.n_places());
+            (rows, segments.last_cells(index))
+        });
+        let partials = self.counters.iter().map(|counter| match counter.held {
+            Some(_) => Ok(None),
+            None => {
+                let n_places = self.segments[counter.segments].0.n_places();
+                counter.first().aggregate.partials(n_places).map(Some)
+            }
         });
         Ok(WindowCells {
+            rows: rows.collect(),
             partials: partials.collect::<Result<_>>()?,
             grown: 0,
             found: Vec::new(),
@@ -125,106 +140,81 @@ impl WindowPlan {
         rows: &TimedRows,
         batch: &RecordBatch,
     ) -> Result<()> {
-        for (number, segments) in self.segments.iter().enumerate() {
-            segments.find(index, numbers, rows, &mut cells.found);
-            for (counter, partials) in self.counters.iter().zip(&mut cells.partials) {
-                if counter.segments == number {
-                    let input = counter.first().read(batch)?;
+        let inputs = self.counters.iter();
+        let inputs: Vec<Input> = inputs
+            .map(|counter| counter.first().read(batch))
+            .collect::<Result<_>>()?;
+        for (number, (segments, _)) in self.segments.iter().enumerate() {
+            let (of_cells, last) = &mut cells.rows[number];
+            segments.find(index, numbers, rows, last, &mut cells.found);
+            let mut simple = Vec::with_capacity(inputs.len());
+            let counters = self.counters.iter().zip(&mut cells.partials).zip(&inputs);
+            for ((counter, partials), input) in
+                counters.filter(|((counter, _), _)| counter.segments == number)
+            {
+                simple.extend(counter.held.map(|held| (held, input)));
+                if let Some(partials) = partials {
                     let aggregate = &counter.first().aggregate;
-                    cells.grown += aggregate.add_all(partials, &cells.found, &input);
+                    cells.grown += aggregate.add_all(partials, &cells.found, input);
                 }
             }
+            of_cells.add_all(&cells.found, &simple);
         }
         Ok(())
     }
 
-    /// What can be finished at the same time.
-    pub(crate) fn parts(&self, index: &SpineIndex) -> Vec<WindowPart> {
+    /// What can be finished at the same time: the windows of some keys each.
+    pub(crate) fn parts(&self, index: &SpineIndex) -> Vec<Range<usize>> {
         let n_parts = index.n_slots().div_ceil(PART_SLOTS).max(1);
-        let keys = parallel::group_ranges(index.starts(), n_parts).into_iter();
-        let parts = keys.flat_map(|keys| {
-            (0..self.counters.len()).map(move |counter| WindowPart {
-                counter,
-                keys: keys.clone(),
-            })
-        });
-        parts.collect()
+        parallel::group_ranges(index.starts(), n_parts)
     }
 
-    /// Some aggregations' values of each slot of some keys, with their places in the order of
+    /// The aggregations' values of each slot of some keys, with their places in the order of
     /// [`window_aggregations`], from what each worker counted.
     pub(crate) fn finish(
         &self,
-        part: &WindowPart,
+        keys: &Range<usize>,
         counted: &[WindowCells],
         index: &SpineIndex,
     ) -> Result<Vec<(usize, ArrayRef)>> {
-        let WindowPart { counter, keys } = part;
-        let partials = counted.iter().map(|cells| &cells.partials[*counter]);
-        let counter = &self.counters[*counter];
-        let segments = &self.segments[counter.segments];
-        let places = segments.places(index, keys);
-        let first = &counter.first().aggregate;
-        let all = partials.map(|partials| partials.at(places));
-        let all = all.reduce(|mut ours, theirs| {
-            first.merge_all(&mut ours, &theirs);
-            ours
-        });
-        let Some(cells) = all else {
-            return Err(defect("no worker counted windows"));
-        };
         let slots: Vec<usize> = (0..index.slots_of(keys).len()).collect();
-        let mut slid: Option<(i64, Partials)> = None;
-        let mut answers = Vec::with_capacity(counter.aggregations.len());
-        for (place, aggregation) in &counter.aggregations {
-            let window_us = aggregation.window_us;
-            let partials = match slid.take() {
-                Some((of_us, partials)) if of_us == window_us => partials,
-                _ => {
-                    let windows = segments.windows(index, keys, window_us);
-                    first.slide(&cells, &windows.collect::<Vec<_>>())
-                }
-            };
-            let values = aggregation
-                .aggregate
-                .finish(&partials, &slots, &aggregation.what)?;
-            answers.push((*place, values));
-            slid = Some((window_us, partials));
+        let mut answers = Vec::new();
+        for (number, (segments, layout)) in self.segments.iter().enumerate() {
+            let places = segments.places(index, keys);
+            let windows = segments.windows_us().iter().map(|&us| {
+                let windows = segments.windows(index, keys, us);
+                (us, windows.collect())
+            });
+            let windows: Vec<(i64, Vec<Window>)> = windows.collect();
+            let simple = counted.iter().map(|cells| &cells.rows[number].0);
+            let simple = CellRows::gather(simple, places);
+            let counters = self.counters.iter().enumerate();
+            for (at, counter) in counters.filter(|(_, counter)| counter.segments == number) {
+                let cells = match counter.held {
+                    Some(held) => layout.partials(&simple, held),
+                    None => {
+                        counter.merged(counted.iter().map(|cells| &cells.partials[at]), places)?
+                    }
+                };
+                counter.slide(&cells, &windows, &slots, &mut answers)?;
+            }
         }
         Ok(answers)
     }
 
-    /// The values of each spine row, in the order of [`window_aggregations`], from those of all parts.
-    pub(crate) fn answer(
-        &self,
-        finished: Vec<(usize, ArrayRef)>,
-        index: &SpineIndex,
-        n_threads: usize,
-    ) -> Result<Vec<ArrayRef>> {
+    /// The values of all slots, in the order of [`window_aggregations`], from those of all parts.
+    pub(crate) fn answer(&self, finished: Vec<(usize, ArrayRef)>) -> Result<Vec<ArrayRef>> {
         let aggregations = self.counters.iter();
-        let mut aggregations: Vec<&(usize, Aggregation)> = aggregations
-            .flat_map(|counter| &counter.aggregations)
-            .collect();
-        aggregations.sort_unstable_by_key(|(place, _)| *place);
-        let mut parts: Vec<Vec<ArrayRef>> = aggregations.iter().map(|_| Vec::new()).collect();
+        let n_aggregations = aggregations.map(|counter| counter.aggregations.len()).sum();
+        let mut parts: Vec<Vec<ArrayRef>> = vec![Vec::new(); n_aggregations];
         for (place, values) in finished {
             parts[place].push(values);
         }
-        let mut answers = Vec::with_capacity(parts.len());
-        let mut work = aggregations.into_iter().zip(parts);
-        loop {
-            let some: Vec<_> = work.by_ref().take(n_threads.max(1)).collect();
-            if some.is_empty() {
-                return Ok(answers);
-            }
-            let some = parallel::each(some, |((_, aggregation), parts)| {
-                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-                aggregation.answer(&concat(&parts).map_err(error::arrow)?, index)
-            });
-            for values in some {
-                answers.push(values?);
-            }
-        }
+        let answers = parallel::each(parts, |parts| {
+            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+            concat(&parts).map_err(error::arrow)
+        });
+        answers.into_iter().collect()
     }
 }
 
@@ -232,6 +222,44 @@ impl Counter {
     /// Any of the aggregations; they read the same and add the same.
     fn first(&self) -> &Aggregation {
         &self.aggregations[0].1
+    }
+
+    /// The cells at places, from what each worker counted that is not simple.
+    fn merged<'a>(
+        &self,
+        of_workers: impl Iterator<Item = &'a Option<Partials>>,
+        places: &[u32],
+    ) -> Result<Partials> {
+        let mut merged: Option<Partials> = None;
+        for partials in of_workers.flatten() {
+            let theirs = partials.at(places)?;
+            match &mut merged {
+                Some(ours) => self.first().aggregate.merge_all(ours, &theirs),
+                None => merged = Some(theirs),
+            }
+        }
+        merged.ok_or_else(|| defect("no worker counted windows"))
+    }
+
+    /// Adds the values of some keys' slots from their cells, and from the windows of each length.
+    fn slide(
+        &self,
+        cells: &Partials,
+        windows: &[(i64, Vec<Window>)],
+        slots: &[usize],
+        answers: &mut Vec<(usize, ArrayRef)>,
+    ) -> Result<()> {
+        for (us, windows) in windows {
+            let aggregations = self.aggregations.iter();
+            let of_length = aggregations.filter(|(_, one)| one.window_us == *us);
+            let slid = self.first().aggregate.slide(cells, windows);
+            for (place, aggregation) in of_length {
+                let aggregate = &aggregation.aggregate;
+                let values = aggregate.finish(&slid, slots, &aggregation.what)?;
+                answers.push((*place, aggregation.declared(&values)?));
+            }
+        }
+        Ok(())
     }
 
     fn windows_us(&self) -> Vec<i64> {
@@ -245,7 +273,9 @@ impl Counter {
 
 impl WindowCells {
     pub(crate) fn memory(&self) -> usize {
-        let partials = self.partials.iter();
-        partials.map(Partials::memory).sum::<usize>() + self.grown
+        let rows = self.rows.iter();
+        let rows: usize = rows.map(|(rows, last)| rows.memory() + last.memory()).sum();
+        let partials = self.partials.iter().flatten();
+        rows + partials.map(Partials::memory).sum::<usize>() + self.grown
     }
 }

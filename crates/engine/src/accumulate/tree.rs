@@ -96,14 +96,14 @@ impl WindowTree {
         self.grown += other.grown;
     }
 
-    /// The value of each spine row: null for rows that nothing can match.
+    /// The value of each slot.
     pub(crate) fn finish(mut self, index: &SpineIndex) -> Result<ArrayRef> {
         let per_slot = match self.partials {
             Partials::Distinct(ref sets) => count_distinct(index, sets),
             Partials::DistinctBytes(ref sets) => count_distinct(index, sets),
             _ => self.push_down(index)?,
         };
-        self.aggregation.answer(&per_slot, index)
+        self.aggregation.declared(&per_slot)
     }
 
     fn push_down(&mut self, index: &SpineIndex) -> Result<ArrayRef> {

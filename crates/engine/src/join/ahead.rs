@@ -1,4 +1,4 @@
-//! Reads the last rows of a source while the spine is indexed.
+//! Reads the first rows of a pass over a source while the spine is indexed.
 //!
 //! Rows can be looked up only when all keys of the spine are known, and indexing them keeps one thread
 //! busy most of the time. So the others begin to read and to decode the source meanwhile.
@@ -16,7 +16,7 @@ use super::feed::Spawned;
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_OF_MEMORY: u64 = 8;
 
-/// A source whose last rows are being read.
+/// A source whose first rows are being read: those of its last streams.
 pub(super) struct Ahead {
     /// That of all streams; `None` if there is none.
     schema: Option<SchemaRef>,
@@ -29,6 +29,7 @@ struct Common {
     /// Streams that nobody has begun to read.
     streams: Mutex<Vec<BatchStream>>,
     is_over: AtomicBool,
+    latest_first: bool,
     most_bytes: u64,
     n_bytes: AtomicU64,
 }
@@ -64,8 +65,7 @@ impl Common {
                 ready.push(batch);
                 tokio::task::yield_now().await;
             }
-            if batches.is_done() {
-                // Of streams as well as of their batches, the later ones come first.
+            if self.latest_first && batches.is_done() {
                 ready.reverse();
             }
             begun.push(BatchStream::new(schema, stream::iter(ready).chain(batches)));
@@ -75,17 +75,20 @@ impl Common {
 }
 
 impl Ahead {
-    /// Begins to read, if any of so many threads has nothing else to do.
+    /// Begins to read, if any of so many threads has nothing else to do. Of the batches of a stream the later ones come
+    /// first if asked for, where all of them were read.
     pub(super) async fn new(
         streams: Vec<BatchStream>,
         n_threads: usize,
         memory_limit: u64,
+        latest_first: bool,
     ) -> Self {
         let n_readers = n_threads.saturating_sub(1).min(streams.len());
         let schema = streams.first().map(|stream| stream.schema.clone());
         let common = Arc::new(Common {
             streams: Mutex::new(streams),
             is_over: AtomicBool::new(false),
+            latest_first,
             most_bytes: MOST_BYTES.min(memory_limit / MOST_OF_MEMORY),
             n_bytes: AtomicU64::new(0),
         });
@@ -144,7 +147,7 @@ mod tests {
     async fn all_rows_are_there_whatever_was_read_ahead() {
         for n_threads in [0, 1, 2, 5] {
             let streams = (0..4).map(|n| stream_of(n * 100..n * 100 + 100)).collect();
-            let ahead = Ahead::new(streams, n_threads, 1 << 30).await;
+            let ahead = Ahead::new(streams, n_threads, 1 << 30, n_threads % 2 == 0).await;
             tokio::task::yield_now().await;
             let mut numbers = Vec::new();
             for stream in ahead.into_streams() {
@@ -156,7 +159,7 @@ mod tests {
             assert_eq!(numbers, (0..400).collect::<Vec<_>>());
         }
         assert!(
-            Ahead::new(Vec::new(), 3, 1 << 30)
+            Ahead::new(Vec::new(), 3, 1 << 30, true)
                 .await
                 .into_streams()
                 .is_empty()
@@ -167,7 +170,7 @@ mod tests {
     async fn a_failure_comes_where_its_stream_is_read() {
         let failed = Err(Error::new(&codes::IO, "torn"));
         let broken = BatchStream::new(batch(0).schema(), stream::iter([Ok(batch(1)), failed]));
-        let ahead = Ahead::new(vec![stream_of(2..4), broken], 2, 1 << 30).await;
+        let ahead = Ahead::new(vec![stream_of(2..4), broken], 2, 1 << 30, true).await;
         let mut last = ahead.into_streams().pop().unwrap().batches;
         let mut failures = Vec::new();
         while let Some(batch) = last.next().await {
@@ -179,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_waits_holds_up_no_other() {
         let waiting = BatchStream::new(batch(0).schema(), stream::pending());
-        let ahead = Ahead::new(vec![stream_of(0..3), waiting], 2, 1 << 30).await;
+        let ahead = Ahead::new(vec![stream_of(0..3), waiting], 2, 1 << 30, true).await;
         let mut streams = ahead.into_streams();
         assert_eq!(streams.len(), 2);
         let other = streams.remove(0);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
+use arrow_select::take::take;
 use provender_core::model::AggregateFunction;
 use provender_core::provider::{OfflineStore, Resources, WantedKeys};
 use provender_core::request::{ColumnRange, FeatureColumn, KeyColumn, TimedSource, ViewJoin};
@@ -13,7 +14,7 @@ use provender_core::{Context, Error, Result, ValueType, codes};
 
 use super::ahead::Ahead;
 use super::answer_schema;
-use super::feed::AnswerColumns;
+use super::feed::{AnswerColumns, chooses};
 use super::few::FewValues;
 use super::seen::Seen;
 use crate::accumulate::bytes_per_slot;
@@ -196,7 +197,8 @@ impl Group {
                 let n_threads = if is_numbered { n_threads } else { 1 };
                 let by_event = self.by_event(feed);
                 let rows = self.rows(feed, by_event).await?;
-                let ahead = Ahead::new(rows, n_threads, self.memory_limit).await;
+                let latest_first = self.views_of(feed).iter().any(chooses);
+                let ahead = Ahead::new(rows, n_threads, self.memory_limit, latest_first).await;
                 Some((ahead, by_event))
             }
             None => None,
@@ -258,7 +260,7 @@ impl ChunkAnswer {
     /// Bytes of a row, about.
     pub(crate) fn row_bytes(&self) -> usize {
         let columns = self.columns.iter().map(|columns| match columns {
-            AnswerColumns::Ready(array) => array.get_array_memory_size() / self.n_rows().max(1),
+            AnswerColumns::OfSlots(values) => values.get_array_memory_size() / values.len().max(1),
             AnswerColumns::Winners {
                 values, features, ..
             } => values.row_bytes() * features.len() / values.columns.len().max(1),
@@ -271,11 +273,14 @@ impl ChunkAnswer {
         let n_rows = n_rows.min(self.n_rows() - start);
         let slots = &self.index.row_slots()[start..start + n_rows];
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        let rows = slots_of_rows(slots);
         // Views of one source that have the same winners are picked from at once.
         let mut last: Option<PickedBefore<'_>> = None;
         for columns in &self.columns {
             match columns {
-                AnswerColumns::Ready(array) => arrays.push(array.slice(start, n_rows)),
+                AnswerColumns::OfSlots(values) => {
+                    arrays.push(take(values, &rows, None).map_err(error::arrow)?);
+                }
                 AnswerColumns::Winners {
                     values,
                     places,
@@ -342,6 +347,17 @@ impl ChunkAnswer {
             parts.join(", ")
         }
     }
+}
+
+/// The slots of rows, null for rows that nothing can match.
+fn slots_of_rows(row_slots: &[u32]) -> UInt32Array {
+    if !row_slots.contains(&NO_SLOT) {
+        return row_slots.to_vec().into();
+    }
+    let slots = row_slots.iter();
+    slots
+        .map(|&slot| (slot != NO_SLOT).then_some(slot))
+        .collect()
 }
 
 /// The place of each spine row, from the places of slots.

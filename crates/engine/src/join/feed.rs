@@ -30,8 +30,8 @@ pub(super) enum AnswerColumns {
         features: Vec<FeatureColumn>,
         view: usize,
     },
-    /// A column for all rows of the chunk.
-    Ready(ArrayRef),
+    /// A column of all slots' values.
+    OfSlots(ArrayRef),
 }
 
 /// Winners of one column's `last`: the column, its values, where they lie, and per window the slots.
@@ -39,6 +39,8 @@ type LastWinners = (String, Arc<Values>, Vec<Place>, Vec<Vec<u32>>);
 
 impl Group {
     /// The rows of a source, with the columns that decide which of them count: but for events none if `by_event`.
+    /// Streams are to be read from the last one on: that of the latest rows where these are looked for, else that of
+    /// the earliest, since rows that are counted as they come then need not be held to be read backwards.
     pub(super) async fn rows(&self, feed: &GroupFeed, by_event: bool) -> Result<Vec<BatchStream>> {
         let Feed::Numbered(access, _) = &feed.feed else {
             return feed.feed.streams(&self.cx).await;
@@ -49,7 +51,11 @@ impl Group {
         let aggregated = views.iter().flat_map(|view| &view.aggregations);
         let aggregated = aggregated.filter_map(|request| request.column.as_deref());
         let columns = columns_of(&source, &feed.keys, aggregated);
-        access.scan(&self.cx, &columns).await
+        let mut streams = access.scan(&self.cx, &columns).await?;
+        if !views.iter().any(chooses) {
+            streams.reverse();
+        }
+        Ok(streams)
     }
 
     pub(super) fn views_of(&self, feed: &GroupFeed) -> Arc<[ViewJoin]> {
@@ -168,17 +174,13 @@ impl Group {
             .try_concat()
             .await?;
         drop(cells);
-        plan.answer(finished, index, n_threads)
+        plan.answer(finished)
     }
 
     /// The source with the columns alone that these views need of it at first. Windows do not choose between
     /// rows, so what decides between them need not be read.
     fn needed(&self, feed: &GroupFeed, views: &[ViewJoin], by_event: bool) -> TimedSource {
         let mut source = feed.source.clone();
-        let chooses = |view: &ViewJoin| {
-            let mut aggregations = view.aggregations.iter();
-            !view.features.is_empty() || aggregations.any(|a| a.function == AggregateFunction::Last)
-        };
         if !views.iter().any(chooses) || by_event {
             source.tie_breakers.clear();
             if !self.as_known {
@@ -282,7 +284,7 @@ impl Group {
                         view: feed.views[number],
                     },
                     None => match windows.next() {
-                        Some(values) => AnswerColumns::Ready(values),
+                        Some(values) => AnswerColumns::OfSlots(values),
                         None => return Err(error::defect("a window was not computed")),
                     },
                 };
@@ -322,6 +324,12 @@ fn places_of(sources: &[u32], own: &[Place]) -> Vec<Place> {
             }
         })
         .collect()
+}
+
+/// Whether a view chooses between rows, and does not only count them.
+pub(super) fn chooses(view: &ViewJoin) -> bool {
+    let mut aggregations = view.aggregations.iter();
+    !view.features.is_empty() || aggregations.any(|a| a.function == AggregateFunction::Last)
 }
 
 fn last_windows<'a>(

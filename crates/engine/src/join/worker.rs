@@ -75,7 +75,7 @@ impl Worker {
             self.by_event,
         )?;
         match &self.windows {
-            Some(plan) => state.cells.push(plan.cells()?),
+            Some(plan) => state.cells.push(plan.cells(&self.index)?),
             None => state.plant(&self.views, &self.schema, &self.index)?,
         }
         let of_winners = state.chooses_winners_alone() && self.is_numbered && !self.as_known;
