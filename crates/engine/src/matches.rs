@@ -78,8 +78,8 @@ impl Matches {
         let n_rows = self.numbers.len();
         let mut slots = [(0, 0); TOGETHER];
         let mut left = [0; TOLD_TOGETHER];
-        for n_told in (0..n_rows).step_by(TOLD_TOGETHER) {
-            let told = latest_first(&rows.event, n_told..n_rows.min(n_told + TOLD_TOGETHER));
+        for next in (0..n_rows).step_by(TOLD_TOGETHER) {
+            let told = latest_first(&rows.event, next..n_rows.min(next + TOLD_TOGETHER));
             let n_left = self
                 .beaten
                 .remaining(&self.numbers, events, told, &mut left);

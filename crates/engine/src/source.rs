@@ -411,14 +411,15 @@ fn comparable_type(found: DataType) -> DataType {
     ValueType::from_arrow(&found).map_or(found, |value_type| value_type.to_arrow())
 }
 
-/// The rows of a batch that are so many after the last one, or after the first one if its times descend.
+/// Some rows of a batch, by their places in the order from its last row to its first, or in that of the batch where its
+/// times descend.
 pub(crate) fn latest_first(
     events: &TimestampMicrosecondArray,
-    after: Range<usize>,
+    places: Range<usize>,
 ) -> impl Iterator<Item = usize> + use<> {
     let n_rows = events.len();
     let descends = events.values().first() > events.values().last();
-    after.map(move |at| if descends { at } else { n_rows - 1 - at })
+    places.map(move |at| if descends { at } else { n_rows - 1 - at })
 }
 
 /// A column by its exact name.

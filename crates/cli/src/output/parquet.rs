@@ -213,13 +213,16 @@ impl ParquetFile {
     }
 }
 
-/// Bytes of a batch's values, without those of the arrays that it is a slice of.
+/// Bytes of a batch, and of the arrays that it is a slice of no more than has to be.
 fn bytes_of(batch: &RecordBatch) -> usize {
     let columns = batch.columns().iter();
-    let bytes = columns.map(|column| {
-        let sliced = column.to_data().get_slice_memory_size();
-        // Not told for all types: then it is no more than is held.
-        sliced.unwrap_or_else(|_| column.get_array_memory_size())
+    let bytes = columns.map(|column| match column.data_type() {
+        // Their values lie in buffers that slices share.
+        DataType::Utf8View | DataType::BinaryView => column.get_array_memory_size(),
+        _ => {
+            let of_slice = column.to_data().get_slice_memory_size();
+            of_slice.unwrap_or_else(|_| column.get_array_memory_size())
+        }
     });
     bytes.sum()
 }

@@ -1,5 +1,5 @@
-//! The simple partial aggregates of all counters, row by row: what a cell holds of each lies side by side, so that
-//! a source's row touches memory in one place for all of them.
+//! The simple partial aggregates of all counters with the same cells, row by row: what a cell holds of each lies side
+//! by side, so that a source's row touches memory in one place for all of them.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use super::partial::{Input, Partials};
 use super::segments::Counted;
 use crate::pages::Pages;
 
-/// A partial aggregate of fixed size, of which all zeros are that of no value.
+/// The partial aggregates that lie in rows: few words each, and all zeros are that of no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Simple {
     Count,
@@ -33,9 +33,8 @@ pub(super) struct Held {
 }
 
 /// What the row of a cell holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Layout {
-    held: Vec<Held>,
     /// In words.
     width: usize,
 }
@@ -43,13 +42,15 @@ pub(super) struct Layout {
 /// The rows of all cells that one worker counts in.
 #[derive(Debug)]
 pub(super) struct CellRows {
-    layout: Layout,
+    /// Of a row, in words.
+    width: usize,
     words: Pages<u64>,
     /// In which blocks of cells anything was counted.
     is_touched: Vec<bool>,
 }
 
-/// Cells of a block, as a power of two: they lie on a page of memory or two.
+/// Cells of a block, as a power of two: so few that workers with rows of other times seldom share one, and so many
+/// that what is known of all blocks fits the first cache.
 const BLOCK_BITS: u32 = 12;
 /// Source rows that are counted together: what they touch should fit the first cache.
 const TOGETHER: usize = 256;
@@ -75,49 +76,14 @@ impl Layout {
             offset: self.width,
         };
         self.width += simple.n_words();
-        self.held.push(held);
         held
-    }
-
-    /// Of cells in rows one after the other, what they hold of a counter.
-    pub(super) fn partials(&self, cells: &[u64], held: Held) -> Partials {
-        match held.simple {
-            Simple::Count => Partials::Count(self.column(cells, held)),
-            Simple::SumWhole => Partials::SumWhole(self.column(cells, held)),
-            Simple::SumFloat => Partials::SumFloat(self.column(cells, held)),
-            Simple::Moments => Partials::Moments(self.column(cells, held)),
-            Simple::Extreme => Partials::Extreme(self.column(cells, held)),
-        }
-    }
-
-    fn column<P: Pod>(&self, cells: &[u64], held: Held) -> Pages<P> {
-        let cells = cells.chunks_exact(self.width);
-        let partials = cells.map(|cell| *as_partial::<P>(cell, held.offset));
-        partials.collect::<Vec<P>>().into()
-    }
-
-    /// Adds what one cell holds to another.
-    fn merge(&self, ours: &mut [u64], theirs: &[u64]) {
-        fn at<P: Pod>(ours: &mut [u64], theirs: &[u64], offset: usize, merge: impl Fn(&mut P, &P)) {
-            merge(as_partial_mut(ours, offset), as_partial(theirs, offset));
-        }
-        for held in &self.held {
-            let offset = held.offset;
-            match held.simple {
-                Simple::Count => at::<u64>(ours, theirs, offset, |n, more| *n += more),
-                Simple::SumWhole => at(ours, theirs, offset, WholeSum::merge),
-                Simple::SumFloat => at(ours, theirs, offset, FloatSum::merge),
-                Simple::Moments => at(ours, theirs, offset, Moments::merge),
-                Simple::Extreme => at(ours, theirs, offset, Extreme::merge),
-            }
-        }
     }
 }
 
 impl CellRows {
-    pub(super) fn new(layout: &Layout, n_cells: usize) -> Self {
+    pub(super) fn new(layout: Layout, n_cells: usize) -> Self {
         Self {
-            layout: layout.clone(),
+            width: layout.width,
             words: Pages::zeroed(n_cells * layout.width),
             is_touched: vec![false; n_cells.div_ceil(1 << BLOCK_BITS)],
         }
@@ -129,20 +95,21 @@ impl CellRows {
 
     /// Counts rows in their cells, for some counters with what each of them reads.
     pub(super) fn add_all(&mut self, found: &[Counted], inputs: &[(Held, &Input)]) {
-        if self.layout.width == 0 {
+        if self.width == 0 {
             return;
         }
         for together in found.chunks(TOGETHER) {
-            self.touch(together);
+            self.mark(together);
             for &(held, input) in inputs {
                 self.add(together, held, input);
             }
         }
     }
 
-    /// Reads of each cell here and there, so that it is at hand.
-    fn touch(&mut self, found: &[Counted]) {
-        let width = self.layout.width;
+    /// Marks the blocks of cells as those that something is counted in, and reads of each cell here and there, so that
+    /// it is at hand.
+    fn mark(&mut self, found: &[Counted]) {
+        let width = self.width;
         let words: &[u64] = &self.words;
         let mut all = 0;
         for counted in found {
@@ -158,7 +125,7 @@ impl CellRows {
         let Held { simple, offset } = held;
         let cells = Cells {
             words: &mut self.words,
-            width: self.layout.width,
+            width: self.width,
             offset,
             nulls: input.nulls(),
         };
@@ -187,37 +154,51 @@ impl CellRows {
         }
     }
 
-    /// The rows of cells at places, from what all workers counted; without any value for
+    /// What cells at places hold of a counter, from what all workers counted; no value for
     /// [`NO_PLACE`](crate::search::NO_PLACE).
-    pub(super) fn gather<'a>(
-        of_workers: impl Iterator<Item = &'a Self> + Clone,
-        places: &[u32],
-    ) -> Vec<u64> {
-        let layout = of_workers.clone().next().map(|rows| &rows.layout);
-        let Some(layout) = layout.filter(|layout| layout.width > 0) else {
-            return Vec::new();
-        };
-        let width = layout.width;
-        let of_workers: Vec<Counts<'_>> = of_workers
-            .map(|rows| Counts {
-                is_touched: &rows.is_touched,
-                words: &rows.words,
-                width,
-            })
-            .collect();
-        let mut gathered = vec![0; places.len() * width];
-        let together = gathered.chunks_mut(TOGETHER * width);
-        for (cells, places) in together.zip(places.chunks(TOGETHER)) {
-            of_workers.iter().for_each(|counts| counts.touch(places));
-            for (cell, &place) in cells.chunks_exact_mut(width).zip(places) {
-                let mut counts = of_workers.iter().filter_map(|counts| counts.at(place));
-                if let Some(first) = counts.next() {
-                    cell.copy_from_slice(first);
-                }
-                counts.for_each(|theirs| layout.merge(cell, theirs));
+    pub(super) fn partials(of_workers: &[&Self], held: Held, places: &[u32]) -> Partials {
+        fn column<P: Pod>(
+            of_workers: &[&CellRows],
+            held: Held,
+            places: &[u32],
+            merge: impl Fn(&mut P, &P),
+        ) -> Pages<P> {
+            let of_workers: Vec<Counts<'_>> = of_workers
+                .iter()
+                .map(|rows| Counts {
+                    is_touched: &rows.is_touched,
+                    words: &rows.words,
+                    width: rows.width,
+                })
+                .collect();
+            let mut partials = Vec::with_capacity(places.len());
+            for places in places.chunks(TOGETHER) {
+                of_workers.iter().for_each(|counts| counts.touch(places));
+                partials.extend(places.iter().map(|&place| {
+                    let cells = of_workers.iter().filter_map(|counts| counts.at(place));
+                    let mut counted = cells.map(|cell| as_partial(cell, held.offset));
+                    let mut all = counted.next().copied().unwrap_or_else(P::zeroed);
+                    counted.for_each(|theirs| merge(&mut all, theirs));
+                    all
+                }));
             }
+            partials.into()
         }
-        gathered
+        match held.simple {
+            Simple::Count => {
+                Partials::Count(column(of_workers, held, places, |n: &mut u64, more| {
+                    *n += more;
+                }))
+            }
+            Simple::SumWhole => {
+                Partials::SumWhole(column(of_workers, held, places, WholeSum::merge))
+            }
+            Simple::SumFloat => {
+                Partials::SumFloat(column(of_workers, held, places, FloatSum::merge))
+            }
+            Simple::Moments => Partials::Moments(column(of_workers, held, places, Moments::merge)),
+            Simple::Extreme => Partials::Extreme(column(of_workers, held, places, Extreme::merge)),
+        }
     }
 }
 
@@ -298,7 +279,7 @@ mod tests {
         let n = layout.add(Simple::Count);
         let most = layout.add(Simple::Extreme);
         let n_cells = 3 << BLOCK_BITS;
-        let mut workers = [(); 3].map(|()| CellRows::new(&layout, n_cells));
+        let mut workers = [(); 3].map(|()| CellRows::new(layout, n_cells));
         let nulls = NullBuffer::from(vec![true, false, true]);
         let floats = Input::Float(vec![0.5, 8.0, -4.0].into(), Some(nulls));
         let numbers = Input::Ordinal(Ordinals::Numbers(vec![7, -9, 3]), None);
@@ -313,12 +294,12 @@ mod tests {
         workers[2].add_all(&[counted(last, 2), counted(first, 2)], &inputs);
 
         let places = [last as u32, NO_PLACE, first as u32, first as u32 + 1];
-        let cells = CellRows::gather(workers.iter(), &places);
-        let Partials::Count(counts) = layout.partials(&cells, n) else {
+        let workers: Vec<&CellRows> = workers.iter().collect();
+        let Partials::Count(counts) = CellRows::partials(&workers, n, &places) else {
             unreachable!()
         };
         assert_eq!(*counts, [2, 0, 3, 0]);
-        let Partials::SumFloat(sums) = layout.partials(&cells, total) else {
+        let Partials::SumFloat(sums) = CellRows::partials(&workers, total, &places) else {
             unreachable!()
         };
         let sums = sums.iter().map(|sum| (sum.n, sum.sum.to_f64()));
@@ -326,7 +307,7 @@ mod tests {
             sums.collect::<Vec<_>>(),
             [(1, -4.0), (0, 0.0), (2, -3.5), (0, 0.0)]
         );
-        let Partials::Extreme(extremes) = layout.partials(&cells, most) else {
+        let Partials::Extreme(extremes) = CellRows::partials(&workers, most, &places) else {
             unreachable!()
         };
         let extremes = extremes.iter().map(|extreme| extreme.number());
@@ -335,8 +316,8 @@ mod tests {
 
     #[test]
     fn without_counters_there_is_nothing_to_count() {
-        let mut rows = CellRows::new(&Layout::default(), 10);
+        let mut rows = CellRows::new(Layout::default(), 10);
         rows.add_all(&[Counted { place: 1, row: 0 }], &[]);
-        assert!(CellRows::gather([&rows].into_iter(), &[1, NO_PLACE]).is_empty());
+        assert_eq!(rows.memory(), 0);
     }
 }

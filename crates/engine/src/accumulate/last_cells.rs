@@ -1,7 +1,7 @@
 //! In which cell of its key a row lies, told by that of the key's row before it.
 //!
-//! Sources mostly grow with time, and are read from the latest row on. So the next row of a key mostly lies in the same
-//! cell, and then two numbers tell it without a search. What is told is true in whatever order rows come; in another
+//! Sources mostly grow with time, and are read from one end to the other. So the next row of a key mostly lies in the
+//! same cell, and then two numbers tell it without a search. What is told is true in whatever order rows come; in another
 //! order it is less, and then not asked for any more.
 
 use std::hint::black_box;
@@ -88,21 +88,21 @@ impl LastCells {
 
     /// Adds those of some rows to `found` that lie in the same cell as the last row of their key, if it is to be
     /// counted in. Writes those that may lie in another to the front of `left`, and answers how many of both there are.
-    /// `numbers` are those of the batch's keys, `found` has room for all rows, and `after` are at most
+    /// `numbers` are those of the batch's keys, `found` has room for all rows, and `places` are at most
     /// [`TOLD_TOGETHER`] as for [`latest_first`].
     pub(super) fn tell(
         &mut self,
         cuts: Searched<'_>,
         numbers: &[u32],
         events: &TimestampMicrosecondArray,
-        after: Range<usize>,
+        places: Range<usize>,
         found: &mut [Counted],
         left: &mut [u32; TOLD_TOGETHER],
     ) -> (usize, usize) {
         let (nulls, times) = (events.nulls(), events.values());
         let (mut n_found, mut n_left, mut n_of_keys) = (0, 0, 0);
-        for first in after.clone().step_by(TOUCHED_TOGETHER) {
-            let some = first..after.end.min(first + TOUCHED_TOGETHER);
+        for first in places.clone().step_by(TOUCHED_TOGETHER) {
+            let some = first..places.end.min(first + TOUCHED_TOGETHER);
             self.touch(numbers, latest_first(events, some.clone()));
             for row in latest_first(events, some) {
                 let number = numbers[row];

@@ -147,8 +147,8 @@ impl Segments {
         let (cuts, places) = (self.cuts.searched(), &self.places[..]);
         let mut left = [0; TOLD_TOGETHER];
         let (mut of_keys, mut cells) = ([(0, 0); TOGETHER], [0; TOGETHER]);
-        for n_told in (0..numbers.len()).step_by(TOLD_TOGETHER) {
-            let told = n_told..numbers.len().min(n_told + TOLD_TOGETHER);
+        for next in (0..numbers.len()).step_by(TOLD_TOGETHER) {
+            let told = next..numbers.len().min(next + TOLD_TOGETHER);
             let found_now = &mut found[n_found..];
             let (n_now, n_left) = last.tell(cuts, numbers, &rows.event, told, found_now, &mut left);
             n_found += n_now;
@@ -235,7 +235,7 @@ fn windows<'a>(
     })
 }
 
-/// Windows of so many cells are merged cell by cell.
+/// Windows of at most so many cells are merged cell by cell.
 const FEW_CELLS: usize = 6;
 
 /// Merges the cells of each window, whose ranges ascend at both ends, in time that grows with the
@@ -298,18 +298,31 @@ mod tests {
 
     #[test]
     fn sliding_windows_merge_their_cells_in_order() {
-        let cells: Vec<String> = ["a", "b", "c", "d", "e", "f"].map(str::to_owned).into();
+        let cells: Vec<String> = ('a'..='z').map(String::from).collect();
+        // Short ones, long ones that overlap and that do not, and short ones between these.
         let windows = [
-            window(0, 0),
-            window(0, 2),
-            window(0, 3),
-            window(1, 3),
-            window(1, 5),
-            window(4, 5),
-            window(5, 6),
-            window(6, 6),
+            (0, 0),
+            (0, 2),
+            (0, 9),
+            (1, 9),
+            (1, 10),
+            (4, 10),
+            (4, 12),
+            (11, 13),
+            (11, 20),
+            (19, 20),
+            (19, 26),
+            (26, 26),
         ];
-        let merged = slide(&cells, &windows, |ours, theirs| ours.push_str(theirs));
-        assert_eq!(merged, ["", "ab", "abc", "bc", "bcde", "e", "f", ""]);
+        let slid: Vec<Window> = windows
+            .iter()
+            .map(|&(start, end)| window(start, end))
+            .collect();
+        let is_short = |(start, end): &(u32, u32)| (end - start) as usize <= FEW_CELLS;
+        assert_eq!(windows.iter().filter(|one| is_short(one)).count(), 6);
+        let merged = slide(&cells, &slid, |ours, theirs| ours.push_str(theirs));
+        let whole = cells.concat();
+        let wanted = windows.map(|(start, end)| &whole[start as usize..end as usize]);
+        assert_eq!(merged, wanted);
     }
 }

@@ -51,6 +51,13 @@ pub(crate) struct WindowCells {
     found: Vec<Counted>,
 }
 
+/// Some keys' windows of some counters.
+#[derive(Debug)]
+pub(crate) struct WindowPart {
+    keys: Range<usize>,
+    counters: Range<usize>,
+}
+
 /// Slots of a part, about: their cells and windows should fit the second cache.
 const PART_SLOTS: usize = 1 << 12;
 
@@ -113,7 +120,7 @@ impl WindowPlan {
     /// Nothing counted yet.
     pub(crate) fn cells(&self, index: &SpineIndex) -> Result<WindowCells> {
         let rows = self.segments.iter().map(|(segments, layout)| {
-            let rows = CellRows::new(layout, segments.n_places());
+            let rows = CellRows::new(*layout, segments.n_places());
             (rows, segments.last_cells(index))
         });
         let partials = self.counters.iter().map(|counter| match counter.held {
@@ -163,38 +170,60 @@ impl WindowPlan {
         Ok(())
     }
 
-    /// What can be finished at the same time: the windows of some keys each.
-    pub(crate) fn parts(&self, index: &SpineIndex) -> Vec<Range<usize>> {
+    /// What can be finished at the same time, on so many threads: the windows of some keys each.
+    pub(crate) fn parts(&self, index: &SpineIndex, n_threads: usize) -> Vec<WindowPart> {
         let n_parts = index.n_slots().div_ceil(PART_SLOTS).max(1);
-        parallel::group_ranges(index.starts(), n_parts)
+        let keys = parallel::group_ranges(index.starts(), n_parts);
+        // What cells hold of all counters lies together, but a few keys alone would keep a few threads busy.
+        let n_of_keys = keys.iter().filter(|keys| !keys.is_empty()).count();
+        let together = match n_of_keys < n_threads {
+            true => 1,
+            false => self.counters.len(),
+        };
+        let parts = keys.into_iter().flat_map(|keys| {
+            let all = 0..self.counters.len();
+            let firsts = all.clone().step_by(together);
+            firsts.map(move |first| WindowPart {
+                keys: keys.clone(),
+                counters: first..all.end.min(first + together),
+            })
+        });
+        parts.collect()
     }
 
-    /// The aggregations' values of each slot of some keys, with their places in the order of
+    /// Some aggregations' values of each slot of some keys, with their places in the order of
     /// [`window_aggregations`], from what each worker counted.
     pub(crate) fn finish(
         &self,
-        keys: &Range<usize>,
+        part: &WindowPart,
         counted: &[WindowCells],
         index: &SpineIndex,
     ) -> Result<Vec<(usize, ArrayRef)>> {
+        let keys = &part.keys;
         let slots: Vec<usize> = (0..index.slots_of(keys).len()).collect();
         let mut answers = Vec::new();
-        for (number, (segments, layout)) in self.segments.iter().enumerate() {
+        for (number, segments) in self.segments.iter().enumerate() {
+            let counters = part.counters.clone();
+            let counters: Vec<usize> = counters
+                .filter(|&counter| self.counters[counter].segments == number)
+                .collect();
+            if counters.is_empty() {
+                continue;
+            }
+            let segments = &segments.0;
             let places = segments.places(index, keys);
             let windows = segments.windows_us().iter().map(|&us| {
                 let windows = segments.windows(index, keys, us);
                 (us, windows.collect())
             });
             let windows: Vec<(i64, Vec<Window>)> = windows.collect();
-            let simple = counted.iter().map(|cells| &cells.rows[number].0);
-            let simple = CellRows::gather(simple, places);
-            let counters = self.counters.iter().enumerate();
-            for (at, counter) in counters.filter(|(_, counter)| counter.segments == number) {
+            let rows: Vec<&CellRows> = counted.iter().map(|cells| &cells.rows[number].0).collect();
+            for number in counters {
+                let counter = &self.counters[number];
+                let partials = counted.iter().map(|cells| &cells.partials[number]);
                 let cells = match counter.held {
-                    Some(held) => layout.partials(&simple, held),
-                    None => {
-                        counter.merged(counted.iter().map(|cells| &cells.partials[at]), places)?
-                    }
+                    Some(held) => CellRows::partials(&rows, held, places),
+                    None => counter.merged(partials, places)?,
                 };
                 counter.slide(&cells, &windows, &slots, &mut answers)?;
             }
@@ -203,18 +232,30 @@ impl WindowPlan {
     }
 
     /// The values of all slots, in the order of [`window_aggregations`], from those of all parts.
-    pub(crate) fn answer(&self, finished: Vec<(usize, ArrayRef)>) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn answer(
+        &self,
+        finished: Vec<(usize, ArrayRef)>,
+        n_threads: usize,
+    ) -> Result<Vec<ArrayRef>> {
         let aggregations = self.counters.iter();
         let n_aggregations = aggregations.map(|counter| counter.aggregations.len()).sum();
         let mut parts: Vec<Vec<ArrayRef>> = vec![Vec::new(); n_aggregations];
         for (place, values) in finished {
             parts[place].push(values);
         }
-        let answers = parallel::each(parts, |parts| {
-            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-            concat(&parts).map_err(error::arrow)
-        });
-        answers.into_iter().collect()
+        let mut answers = Vec::with_capacity(parts.len());
+        let mut parts = parts.into_iter();
+        while answers.len() < n_aggregations {
+            let some: Vec<_> = parts.by_ref().take(n_threads.max(1)).collect();
+            let some = parallel::each(some, |parts| {
+                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                concat(&parts).map_err(error::arrow)
+            });
+            for values in some {
+                answers.push(values?);
+            }
+        }
+        Ok(answers)
     }
 }
 

@@ -39,8 +39,8 @@ type LastWinners = (String, Arc<Values>, Vec<Place>, Vec<Vec<u32>>);
 
 impl Group {
     /// The rows of a source, with the columns that decide which of them count: but for events none if `by_event`.
-    /// Streams are to be read from the last one on: that of the latest rows where these are looked for, else that of
-    /// the earliest, since rows that are counted as they come then need not be held to be read backwards.
+    /// Streams of rows with numbers are to be read from the last one on: it has the latest rows where these are looked
+    /// for, and the earliest where rows are only counted, whose batches then need not be turned round.
     pub(super) async fn rows(&self, feed: &GroupFeed, by_event: bool) -> Result<Vec<BatchStream>> {
         let Feed::Numbered(access, _) = &feed.feed else {
             return feed.feed.streams(&self.cx).await;
@@ -159,7 +159,7 @@ impl Group {
         let cells = Arc::new(std::mem::take(&mut state.cells));
         let n_threads = self.resources.n_threads.max(1);
         let parts: Vec<_> = plan
-            .parts(index)
+            .parts(index, n_threads)
             .into_iter()
             .map(|part| {
                 let (plan, index, cells) = (plan.clone(), index.clone(), cells.clone());
@@ -174,7 +174,7 @@ impl Group {
             .try_concat()
             .await?;
         drop(cells);
-        plan.answer(finished)
+        plan.answer(finished, n_threads)
     }
 
     /// The source with the columns alone that these views need of it at first. Windows do not choose between

@@ -1,8 +1,9 @@
-//! The order in which a source's rows are read that come in many streams: later ones first, as far as can be told.
+//! The order in which a source's rows are read that come in many streams: for winners later ones first, as far as can be
+//! told.
 //!
 //! Any order gives the same answer. Tables mostly grow by later rows, so each worker takes the last streams of a part
 //! of its own, and of the batches of a stream those first that begin later: a row that comes after a later one of its
-//! key is told by little to be no winner.
+//! key is told by little to be no winner. Passes that only count are given their streams the other way round.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
