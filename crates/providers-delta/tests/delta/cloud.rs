@@ -70,6 +70,15 @@ async fn tables_in_s3_are_made_read_queried_and_deleted_from() {
     );
     assert_eq!(lines(&*store, all(joined)).await, ["JFK,3,13", "LGA,2,22"]);
 
+    delete_jfk(&*store).await;
+    assert_eq!(n_rows(&*store, SourceRef::table("weather")).await, 3);
+    let found = store.check(&cx()).await.unwrap();
+    assert_eq!(found, ["2 tables in s3://lake/some folder/features"]);
+    misspelled_names_are_answered_with_the_right_one(&*store).await;
+}
+
+/// Deletes the rows of one airport from the table `weather`.
+async fn delete_jfk(store: &dyn OfflineStore) {
     let keys = batch(vec![(
         "origin",
         Arc::new(StringArray::from(vec!["JFK"])) as ArrayRef,
@@ -78,10 +87,10 @@ async fn tables_in_s3_are_made_read_queried_and_deleted_from() {
         .delete(&cx(), &SourceRef::table("weather"), keys)
         .await
         .unwrap();
-    assert_eq!(n_rows(&*store, SourceRef::table("weather")).await, 3);
-    let found = store.check(&cx()).await.unwrap();
-    assert_eq!(found, ["2 tables in s3://lake/some folder/features"]);
-    let error = failure(&*store, all(SourceRef::table("weathr"))).await;
+}
+
+async fn misspelled_names_are_answered_with_the_right_one(store: &dyn OfflineStore) {
+    let error = failure(store, all(SourceRef::table("weathr"))).await;
     assert!(
         error.help_text().unwrap().contains("\"weather\""),
         "{error}"
@@ -114,24 +123,13 @@ pub async fn tables_are_made_read_and_looked_after(store: Arc<dyn OfflineStore>,
     append(&*store, "weather", weather("LGA", 0, 3))
         .await
         .unwrap();
-    let keys = batch(vec![(
-        "origin",
-        Arc::new(StringArray::from(vec!["JFK"])) as ArrayRef,
-    )]);
-    store
-        .delete(&cx(), &SourceRef::table("weather"), keys)
-        .await
-        .unwrap();
+    delete_jfk(&*store).await;
     assert_eq!(n_rows(&*store, SourceRef::table("weather")).await, 3);
     let before = at("weather", SourceVersion::Number(4));
     assert_eq!(n_rows(&*store, before).await, 40);
     let found = store.check(&cx()).await.unwrap();
     assert_eq!(found, [format!("1 table in {location}")]);
-    let error = failure(&*store, all(SourceRef::table("weathr"))).await;
-    assert!(
-        error.help_text().unwrap().contains("\"weather\""),
-        "{error}"
-    );
+    misspelled_names_are_answered_with_the_right_one(&*store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
