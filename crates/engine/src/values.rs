@@ -1,6 +1,6 @@
 //! Values of rows that lie in chunks, gathered in another order.
 
-mod fetched;
+mod numbered;
 
 use arrow_array::builder::UInt32Builder;
 use arrow_array::{Array, ArrayRef, UInt32Array, new_null_array};
@@ -9,7 +9,7 @@ use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use provender_core::Result;
 
-pub(crate) use self::fetched::Fetched;
+pub(crate) use self::numbered::Numbered;
 use crate::error;
 use crate::woven::Woven;
 
@@ -108,6 +108,12 @@ impl Values {
         };
         Picked { values: self, rows }
     }
+
+    /// Some rows of those that are numbered.
+    pub(crate) fn pick_numbered(&self, rows: UInt32Array) -> Picked<'_> {
+        let rows = PickedRows::Numbered(rows);
+        Picked { values: self, rows }
+    }
 }
 
 /// Rows that were picked of [`Values`].
@@ -135,7 +141,8 @@ impl Picked<'_> {
         self.gather(&columns)
     }
 
-    fn gather(&self, columns: &[usize]) -> Result<Vec<ArrayRef>> {
+    /// The picked rows' values of some columns by their places.
+    pub(crate) fn gather(&self, columns: &[usize]) -> Result<Vec<ArrayRef>> {
         let (Some(weave), PickedRows::Numbered(rows)) = (&self.values.woven, &self.rows) else {
             return columns
                 .iter()

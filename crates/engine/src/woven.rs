@@ -4,7 +4,7 @@
 //! its own; where a row's values lie side by side, a row does.
 
 use arrow_array::{Array, ArrayRef, UInt32Array, UInt64Array, make_array};
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
 use provender_core::Result;
 
@@ -14,6 +14,9 @@ use crate::pages::Pages;
 /// Rows that are gathered together: what they touch should fit the first cache.
 const TOGETHER: usize = 128;
 
+/// Columns whose nulls lie together.
+const NULL_BITS: usize = u8::BITS as usize;
+
 /// Columns of values of eight bytes, of rows some of which are there.
 #[derive(Debug)]
 pub(crate) struct Woven {
@@ -21,8 +24,8 @@ pub(crate) struct Woven {
     words: Pages<u64>,
     n_rows: usize,
     n_pushed: usize,
-    /// Of a column that has any nulls, which rows' values are null.
-    nulls: Vec<Option<Vec<bool>>>,
+    /// Of each eight columns, in a bit each, which values of a row are null; none where no value is.
+    nulls: Vec<Option<Vec<u8>>>,
 }
 
 /// Whether a column can be woven.
@@ -37,7 +40,7 @@ impl Woven {
             words: Pages::zeroed(n_rows * types.len()),
             n_rows,
             n_pushed: 0,
-            nulls: vec![None; types.len()],
+            nulls: vec![None; types.len().div_ceil(NULL_BITS)],
             types,
         }
     }
@@ -50,11 +53,12 @@ impl Woven {
             columns,
             &mut self.words[first * width..(first + n_rows) * width],
         );
-        for (is_null, column) in self.nulls.iter_mut().zip(columns) {
+        for (at, column) in columns.iter().enumerate() {
             if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
-                let is_null = is_null.get_or_insert_with(|| vec![false; self.n_rows]);
-                for (is_null, is_valid) in is_null[first..].iter_mut().zip(nulls) {
-                    *is_null = !is_valid;
+                let are_null = &mut self.nulls[at / NULL_BITS];
+                let are_null = are_null.get_or_insert_with(|| vec![0; self.n_rows]);
+                for (are_null, is_valid) in are_null[first..].iter_mut().zip(nulls) {
+                    *are_null |= u8::from(!is_valid) << (at % NULL_BITS);
                 }
             }
         }
@@ -79,12 +83,16 @@ impl Woven {
             }
         }
         let arrays = gathered.into_iter().zip(columns).map(|(values, &column)| {
-            let nulls = match &self.nulls[column] {
+            let nulls = match &self.nulls[column / NULL_BITS] {
                 None => rows.nulls().cloned(),
-                Some(is_null) => Some(NullBuffer::from_iter(
-                    rows.iter()
-                        .map(|row| row.is_some_and(|row| !is_null[row as usize])),
-                )),
+                Some(are_null) => {
+                    let of_rows = rows.values();
+                    let own = BooleanBuffer::collect_bool(rows.len(), |at| {
+                        let are_null = are_null[of_rows[at] as usize];
+                        are_null & (1 << (column % NULL_BITS)) == 0
+                    });
+                    NullBuffer::union(Some(&NullBuffer::new(own)), rows.nulls())
+                }
             };
             let values = UInt64Array::new(values.into(), nulls).into_data();
             let data = values.into_builder().data_type(self.types[column].clone());

@@ -1,7 +1,7 @@
 //! One aggregation of one view: what it reads, what it computes, and its answer's type.
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::Schema;
+use arrow_schema::{DataType, Schema};
 use provender_core::model::AggregateFunction;
 use provender_core::request::{ViewJoin, WindowAggregate};
 use provender_core::{Error, Result, ValueType, codes};
@@ -104,6 +104,11 @@ impl Aggregation {
                 ),
             )
         })
+    }
+
+    /// The declared type.
+    pub(super) fn declared_type(&self) -> DataType {
+        self.output.to_arrow()
     }
 
     /// The values of slots in the declared type.

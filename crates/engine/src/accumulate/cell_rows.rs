@@ -4,40 +4,15 @@
 use std::hint::black_box;
 
 use arrow_buffer::NullBuffer;
-use bytemuck::Pod;
 
 use super::cells::{Extreme, FloatSum, WholeSum};
 use super::double::Double;
 use super::moments::Moments;
 use super::ordinal::Ordinals;
+use super::packed::{Held, Layout, Packed, Simple};
 use super::partial::{Input, Partials};
 use super::segments::Counted;
 use crate::pages::Pages;
-
-/// The partial aggregates that lie in rows: few words each, and all zeros are that of no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Simple {
-    Count,
-    SumWhole,
-    SumFloat,
-    Moments,
-    Extreme,
-}
-
-/// Where a cell's row holds a counter.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    simple: Simple,
-    /// In words.
-    offset: usize,
-}
-
-/// What the row of a cell holds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Layout {
-    /// In words.
-    width: usize,
-}
 
 /// The rows of all cells that one worker counts in.
 #[derive(Debug)]
@@ -45,8 +20,18 @@ pub(super) struct CellRows {
     /// Of a row, in words.
     width: usize,
     words: Pages<u64>,
+    /// Rows that may still be counted, so that no cell's number of values outgrows half a word.
+    n_left: u32,
     /// In which blocks of cells anything was counted.
     is_touched: Vec<bool>,
+}
+
+/// The rows of some cells, of all workers.
+pub(super) struct PickedRows<'a> {
+    /// Of the first worker that may have counted in each cell, if any has.
+    firsts: Vec<Option<&'a [u64]>>,
+    /// Those of others, each with its cell.
+    others: Vec<(usize, &'a [u64])>,
 }
 
 /// Cells of a block, as a power of two: so few that workers with rows of other times seldom share one, and so many
@@ -55,36 +40,12 @@ const BLOCK_BITS: u32 = 12;
 /// Source rows that are counted together: what they touch should fit the first cache.
 const TOGETHER: usize = 256;
 
-impl Simple {
-    fn n_words(self) -> usize {
-        let n_bytes = match self {
-            Self::Count => size_of::<u64>(),
-            Self::SumWhole => size_of::<WholeSum>(),
-            Self::SumFloat => size_of::<FloatSum>(),
-            Self::Moments => size_of::<Moments>(),
-            Self::Extreme => size_of::<Extreme>(),
-        };
-        n_bytes / size_of::<u64>()
-    }
-}
-
-impl Layout {
-    /// Makes room for a counter.
-    pub(super) fn add(&mut self, simple: Simple) -> Held {
-        let held = Held {
-            simple,
-            offset: self.width,
-        };
-        self.width += simple.n_words();
-        held
-    }
-}
-
 impl CellRows {
-    pub(super) fn new(layout: Layout, n_cells: usize) -> Self {
+    pub(super) fn new(layout: &Layout, n_cells: usize) -> Self {
         Self {
-            width: layout.width,
-            words: Pages::zeroed(n_cells * layout.width),
+            width: layout.width(),
+            words: Pages::zeroed(n_cells * layout.width()),
+            n_left: u32::MAX,
             is_touched: vec![false; n_cells.div_ceil(1 << BLOCK_BITS)],
         }
     }
@@ -93,11 +54,17 @@ impl CellRows {
         self.words.memory()
     }
 
-    /// Counts rows in their cells, for some counters with what each of them reads.
+    /// Whether so many rows can be counted.
+    pub(super) fn has_room(&self, n_rows: usize) -> bool {
+        n_rows <= self.n_left as usize
+    }
+
+    /// Counts rows in their cells, for some counters with what each of them reads. There must be room for them.
     pub(super) fn add_all(&mut self, found: &[Counted], inputs: &[(Held, &Input)]) {
         if self.width == 0 {
             return;
         }
+        self.n_left -= found.len() as u32;
         for together in found.chunks(TOGETHER) {
             self.mark(together);
             for &(held, input) in inputs {
@@ -122,14 +89,13 @@ impl CellRows {
 
     fn add(&mut self, found: &[Counted], held: Held, input: &Input) {
         use Ordinals::Numbers;
-        let Held { simple, offset } = held;
         let cells = Cells {
             words: &mut self.words,
             width: self.width,
-            offset,
+            held,
             nulls: input.nulls(),
         };
-        match (simple, input) {
+        match (held.simple, input) {
             (Simple::Count, _) => cells.each(found, |n: &mut u64, _| *n += 1),
             (Simple::SumWhole, Input::Ordinal(Numbers(values), _)) => {
                 cells.each(found, |sum: &mut WholeSum, row| sum.add(values[row]));
@@ -154,62 +120,24 @@ impl CellRows {
         }
     }
 
-    /// What cells at places hold of a counter, from what all workers counted; no value for
-    /// [`NO_PLACE`](crate::search::NO_PLACE).
-    pub(super) fn partials(of_workers: &[&Self], held: Held, places: &[u32]) -> Partials {
-        fn column<P: Pod>(
-            of_workers: &[&CellRows],
-            held: Held,
-            places: &[u32],
-            merge: impl Fn(&mut P, &P),
-        ) -> Pages<P> {
-            let of_workers: Vec<Counts<'_>> = of_workers
-                .iter()
-                .map(|rows| Counts {
-                    is_touched: &rows.is_touched,
-                    words: &rows.words,
-                    width: rows.width,
-                })
-                .collect();
-            let mut partials = Vec::with_capacity(places.len());
-            for places in places.chunks(TOGETHER) {
-                of_workers.iter().for_each(|counts| counts.touch(places));
-                partials.extend(places.iter().map(|&place| {
-                    let cells = of_workers.iter().filter_map(|counts| counts.at(place));
-                    let mut counted = cells.map(|cell| as_partial(cell, held.offset));
-                    let mut all = counted.next().copied().unwrap_or_else(P::zeroed);
-                    counted.for_each(|theirs| merge(&mut all, theirs));
-                    all
-                }));
+    /// The rows of cells at places, of all workers.
+    pub(super) fn picked<'a>(of_workers: &[&'a Self], places: &[u32]) -> PickedRows<'a> {
+        let mut picked = PickedRows {
+            firsts: Vec::with_capacity(places.len()),
+            others: Vec::new(),
+        };
+        for places in places.chunks(TOGETHER) {
+            of_workers.iter().for_each(|rows| rows.touch(places));
+            for &place in places {
+                let mut counted = of_workers.iter().filter_map(|rows| rows.at(place));
+                let at = picked.firsts.len();
+                picked.firsts.push(counted.next());
+                picked.others.extend(counted.map(|row| (at, row)));
             }
-            partials.into()
         }
-        match held.simple {
-            Simple::Count => {
-                Partials::Count(column(of_workers, held, places, |n: &mut u64, more| {
-                    *n += more;
-                }))
-            }
-            Simple::SumWhole => {
-                Partials::SumWhole(column(of_workers, held, places, WholeSum::merge))
-            }
-            Simple::SumFloat => {
-                Partials::SumFloat(column(of_workers, held, places, FloatSum::merge))
-            }
-            Simple::Moments => Partials::Moments(column(of_workers, held, places, Moments::merge)),
-            Simple::Extreme => Partials::Extreme(column(of_workers, held, places, Extreme::merge)),
-        }
+        picked
     }
-}
 
-/// What one worker counted.
-struct Counts<'a> {
-    is_touched: &'a [bool],
-    words: &'a [u64],
-    width: usize,
-}
-
-impl Counts<'_> {
     /// What a cell holds, if anything was counted near it.
     fn at(&self, place: u32) -> Option<&[u64]> {
         let place = place as usize;
@@ -225,52 +153,72 @@ impl Counts<'_> {
     }
 }
 
+impl PickedRows<'_> {
+    /// What the cells hold of a counter, in their order.
+    pub(super) fn partials(&self, held: Held) -> Partials {
+        match held.simple {
+            Simple::Count => Partials::Count(self.column(held, |n, more| *n += more)),
+            Simple::SumWhole => Partials::SumWhole(self.column(held, WholeSum::merge)),
+            Simple::SumFloat => Partials::SumFloat(self.column(held, FloatSum::merge)),
+            Simple::Moments => Partials::Moments(self.column(held, Moments::merge)),
+            Simple::Extreme => Partials::Extreme(self.column(held, Extreme::merge)),
+        }
+    }
+
+    fn column<P: Packed>(&self, held: Held, merge: impl Fn(&mut P, &P)) -> Pages<P> {
+        let firsts = self.firsts.iter();
+        let mut column: Vec<P> = firsts
+            .map(|row| row.map_or_else(P::default, |row| held.load(row)))
+            .collect();
+        for &(at, row) in &self.others {
+            merge(&mut column[at], &held.load(row));
+        }
+        column.into()
+    }
+}
+
 /// What all cells hold of a counter.
 struct Cells<'a> {
     words: &'a mut [u64],
     width: usize,
-    offset: usize,
+    held: Held,
     nulls: Option<&'a NullBuffer>,
 }
 
 impl Cells<'_> {
     /// Calls `add` for each row that has a value, with what its cell holds.
-    fn each<P: Pod>(self, found: &[Counted], mut add: impl FnMut(&mut P, usize)) {
-        let mut add = |counted: &Counted| {
-            let cell = counted.place as usize * self.width;
-            add(
-                as_partial_mut(self.words, cell + self.offset),
-                counted.row as usize,
-            );
-        };
+    fn each<P: Packed>(mut self, found: &[Counted], mut add: impl FnMut(&mut P, usize)) {
         match self.nulls.filter(|nulls| nulls.null_count() > 0) {
-            None => found.iter().for_each(add),
+            None => {
+                for counted in found {
+                    self.one(counted, &mut add);
+                }
+            }
             Some(nulls) => {
                 for counted in found {
                     if nulls.is_valid(counted.row as usize) {
-                        add(counted);
+                        self.one(counted, &mut add);
                     }
                 }
             }
         }
     }
-}
 
-fn as_partial<P: Pod>(words: &[u64], offset: usize) -> &P {
-    let n_words = size_of::<P>() / size_of::<u64>();
-    &bytemuck::cast_slice(&words[offset..offset + n_words])[0]
-}
-
-fn as_partial_mut<P: Pod>(words: &mut [u64], offset: usize) -> &mut P {
-    let n_words = size_of::<P>() / size_of::<u64>();
-    &mut bytemuck::cast_slice_mut(&mut words[offset..offset + n_words])[0]
+    /// Always inline, since a call for each row and counter takes longer than what it does.
+    #[inline(always)]
+    fn one<P: Packed>(&mut self, counted: &Counted, add: &mut impl FnMut(&mut P, usize)) {
+        let first = counted.place as usize * self.width;
+        let row = &mut self.words[first..first + self.width];
+        let mut partial = self.held.load(row);
+        add(&mut partial, counted.row as usize);
+        self.held.store(row, partial);
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::search::NO_PLACE;
 
     #[test]
     fn cells_hold_what_all_workers_counted_in_any_block() {
@@ -279,7 +227,7 @@ mod tests {
         let n = layout.add(Simple::Count);
         let most = layout.add(Simple::Extreme);
         let n_cells = 3 << BLOCK_BITS;
-        let mut workers = [(); 3].map(|()| CellRows::new(layout, n_cells));
+        let mut workers = [(); 3].map(|()| CellRows::new(&layout, n_cells));
         let nulls = NullBuffer::from(vec![true, false, true]);
         let floats = Input::Float(vec![0.5, 8.0, -4.0].into(), Some(nulls));
         let numbers = Input::Ordinal(Ordinals::Numbers(vec![7, -9, 3]), None);
@@ -293,31 +241,49 @@ mod tests {
         workers[1].add_all(&[counted(last, 1)], &inputs);
         workers[2].add_all(&[counted(last, 2), counted(first, 2)], &inputs);
 
-        let places = [last as u32, NO_PLACE, first as u32, first as u32 + 1];
+        let places = [last as u32, first as u32, first as u32 + 1];
         let workers: Vec<&CellRows> = workers.iter().collect();
-        let Partials::Count(counts) = CellRows::partials(&workers, n, &places) else {
+        let picked = CellRows::picked(&workers, &places);
+        let Partials::Count(counts) = picked.partials(n) else {
             unreachable!()
         };
-        assert_eq!(*counts, [2, 0, 3, 0]);
-        let Partials::SumFloat(sums) = CellRows::partials(&workers, total, &places) else {
+        assert_eq!(*counts, [2, 3, 0]);
+        let Partials::SumFloat(sums) = picked.partials(total) else {
             unreachable!()
         };
         let sums = sums.iter().map(|sum| (sum.n, sum.sum.to_f64()));
-        assert_eq!(
-            sums.collect::<Vec<_>>(),
-            [(1, -4.0), (0, 0.0), (2, -3.5), (0, 0.0)]
-        );
-        let Partials::Extreme(extremes) = CellRows::partials(&workers, most, &places) else {
+        assert_eq!(sums.collect::<Vec<_>>(), [(1, -4.0), (2, -3.5), (0, 0.0)]);
+        let Partials::Extreme(extremes) = picked.partials(most) else {
             unreachable!()
         };
         let extremes = extremes.iter().map(|extreme| extreme.number());
-        assert_eq!(extremes.collect::<Vec<_>>(), [Some(3), None, Some(7), None]);
+        assert_eq!(extremes.collect::<Vec<_>>(), [Some(3), Some(7), None]);
+    }
+
+    #[test]
+    fn rows_are_counted_up_to_what_half_a_word_holds() {
+        let mut layout = Layout::default();
+        let n = layout.add(Simple::Count);
+        let mut rows = CellRows::new(&layout, 1);
+        n.store(&mut rows.words, u64::from(u32::MAX) - 1);
+        rows.n_left = 1;
+        assert!(rows.has_room(1) && !rows.has_room(2));
+        rows.add_all(&[Counted { place: 0, row: 0 }], &[(n, &Input::Rows)]);
+        assert!(rows.has_room(0) && !rows.has_room(1));
+        // More are counted elsewhere, and the sum of both has room.
+        let mut more = CellRows::new(&layout, 1);
+        more.add_all(&[Counted { place: 0, row: 1 }], &[(n, &Input::Rows)]);
+        let Partials::Count(counts) = CellRows::picked(&[&rows, &more], &[0]).partials(n) else {
+            unreachable!()
+        };
+        assert_eq!(*counts, [1 << u32::BITS]);
     }
 
     #[test]
     fn without_counters_there_is_nothing_to_count() {
-        let mut rows = CellRows::new(Layout::default(), 10);
+        let mut rows = CellRows::new(&Layout::default(), 10);
         rows.add_all(&[Counted { place: 1, row: 0 }], &[]);
         assert_eq!(rows.memory(), 0);
+        CellRows::picked(&[&rows], &[1]);
     }
 }

@@ -3,10 +3,11 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::double::Double;
+use super::packed::Packed;
 
 /// How many values of at most 64 bits there are, and their sum: an i128 holds that of any number that
 /// there can be.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C, packed(8))]
 pub(super) struct WholeSum {
     pub(super) n: u64,
@@ -14,7 +15,7 @@ pub(super) struct WholeSum {
 }
 
 /// How many floats there are, and their sum.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct FloatSum {
     pub(super) n: u64,
@@ -64,5 +65,56 @@ impl Extreme {
 
     pub(super) fn number(self) -> Option<i128> {
         (self.is_any != 0).then(|| self.number.into())
+    }
+}
+
+impl Packed for WholeSum {
+    const N_NUMBERS: usize = 1;
+    const N_WORDS: usize = 2;
+
+    #[inline]
+    fn from_row([n, _]: [u64; 2], words: &[u64]) -> Self {
+        let sum = i128::from(words[1] as i64) << u64::BITS | i128::from(words[0]);
+        Self { n, sum }
+    }
+
+    #[inline]
+    fn to_row(self, words: &mut [u64]) -> [u64; 2] {
+        (words[0], words[1]) = (self.sum as u64, (self.sum >> u64::BITS) as u64);
+        [self.n, 0]
+    }
+}
+
+impl Packed for FloatSum {
+    const N_NUMBERS: usize = 1;
+    const N_WORDS: usize = Double::N_WORDS;
+
+    #[inline]
+    fn from_row([n, _]: [u64; 2], words: &[u64]) -> Self {
+        let sum = Double::from_words(words);
+        Self { n, sum }
+    }
+
+    #[inline]
+    fn to_row(self, words: &mut [u64]) -> [u64; 2] {
+        self.sum.to_words(words);
+        [self.n, 0]
+    }
+}
+
+impl Packed for Extreme {
+    const N_NUMBERS: usize = 1;
+    const N_WORDS: usize = 1;
+
+    #[inline]
+    fn from_row([is_any, _]: [u64; 2], words: &[u64]) -> Self {
+        let number = words[0] as i64;
+        Self { is_any, number }
+    }
+
+    #[inline]
+    fn to_row(self, words: &mut [u64]) -> [u64; 2] {
+        words[0] = self.number as u64;
+        [self.is_any, 0]
     }
 }

@@ -14,6 +14,20 @@ pub(super) struct Double {
 }
 
 impl Double {
+    pub(super) const N_WORDS: usize = 2;
+
+    /// What [`Self::to_words`] wrote.
+    #[inline]
+    pub(super) fn from_words(words: &[u64]) -> Self {
+        let (high, low) = (f64::from_bits(words[0]), f64::from_bits(words[1]));
+        Self { high, low }
+    }
+
+    #[inline]
+    pub(super) fn to_words(self, words: &mut [u64]) {
+        (words[0], words[1]) = (self.high.to_bits(), self.low.to_bits());
+    }
+
     pub(super) fn from_f64(value: f64) -> Self {
         Self {
             high: value,

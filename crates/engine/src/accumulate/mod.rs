@@ -18,6 +18,7 @@ mod double;
 mod last_cells;
 mod moments;
 mod ordinal;
+mod packed;
 mod partial;
 mod room;
 mod segments;

@@ -3,9 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::double::Double;
+use super::packed::Packed;
 
 /// Mean and sum of squared deviations of finite values; merged after Chan, Golub and LeVeque (1979).
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Moments {
     n: u64,
@@ -63,5 +64,27 @@ impl Moments {
         }
         let variance = self.squares.div(Double::from_i128(i128::from(self.n) - 1));
         Some(variance.div(unit).div(unit).to_f64().max(0.0).sqrt())
+    }
+}
+
+impl Packed for Moments {
+    const N_NUMBERS: usize = 2;
+    const N_WORDS: usize = 2 * Double::N_WORDS;
+
+    fn from_row([n, n_special]: [u64; 2], words: &[u64]) -> Self {
+        let (mean, squares) = words.split_at(Double::N_WORDS);
+        Self {
+            n,
+            mean: Double::from_words(mean),
+            squares: Double::from_words(squares),
+            n_special,
+        }
+    }
+
+    fn to_row(self, words: &mut [u64]) -> [u64; 2] {
+        let (mean, squares) = words.split_at_mut(Double::N_WORDS);
+        self.mean.to_words(mean);
+        self.squares.to_words(squares);
+        [self.n, self.n_special]
     }
 }

@@ -7,12 +7,12 @@ use arrow_buffer::{NullBuffer, ScalarBuffer, i256};
 use provender_core::model::AggregateFunction;
 use provender_core::{Error, Result, ValueType, codes};
 
-use super::cell_rows::Simple;
 use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::{Occurrences, slide_sets};
 use super::double::Double;
 use super::moments::Moments;
 use super::ordinal::{self, Ordinals};
+use super::packed::Simple;
 use super::segments::{Counted, Window, slide};
 use crate::error::defect;
 use crate::pages::Pages;
@@ -73,8 +73,7 @@ impl Partials {
         }
     }
 
-    /// The nodes at places, of partials that are not simple; any for [`NO_PLACE`](crate::search::NO_PLACE), which no
-    /// window covers.
+    /// The nodes at places, of partials that are not simple.
     pub(super) fn at(&self, places: &[u32]) -> Result<Self> {
         Ok(match self {
             Self::SumExact(nodes) => Self::SumExact(at(nodes, places)),
@@ -88,9 +87,8 @@ impl Partials {
 }
 
 fn at<T: Clone>(nodes: &[T], places: &[u32]) -> Vec<T> {
-    let last = nodes.len().saturating_sub(1);
-    let places = places.iter().map(|&place| last.min(place as usize));
-    places.map(|place| nodes[place].clone()).collect()
+    let places = places.iter();
+    places.map(|&place| nodes[place as usize].clone()).collect()
 }
 
 /// Whether two functions of one column are finished from the same partials.

@@ -5,6 +5,7 @@
 //! `t - w`, a row lies in one cell, whatever the number of windows that cover it, and a window is a
 //! range of cells.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::last_cells::LastCells;
@@ -27,6 +28,25 @@ pub(super) struct Counted {
 pub(super) struct Window {
     pub(super) start: u32,
     pub(super) end: u32,
+}
+
+/// Cells of some keys that any window covers, in their order.
+#[derive(Debug)]
+pub(super) struct Covered {
+    /// Where each is counted.
+    pub(super) places: Vec<u32>,
+    /// How many there are before each cell of these keys, and in all.
+    n_before: Vec<u32>,
+}
+
+impl Covered {
+    /// A window, counted in these cells.
+    pub(super) fn of(&self, window: Window) -> Window {
+        Window {
+            start: self.n_before[window.start as usize],
+            end: self.n_before[window.end as usize],
+        }
+    }
 }
 
 /// The cells of all keys for some lengths of windows. The cell of a cut lies before it and ends with it.
@@ -81,7 +101,11 @@ impl Segments {
         });
         let cuts = Ascending::new(cuts, n_threads);
         Self {
-            places: cuts.by_number(N_TIMES, &is_covered, n_threads),
+            places: cuts.by_number(
+                std::env::var("NT").map_or(N_TIMES, |s| s.parse().unwrap()),
+                &is_covered,
+                n_threads,
+            ),
             n_places: is_covered.iter().filter(|is_covered| **is_covered).count(),
             windows_us,
             cuts,
@@ -101,9 +125,19 @@ impl Segments {
         self.cuts.memory() + self.places.memory()
     }
 
-    /// The places of some keys' cells, one after the other.
-    pub(super) fn places(&self, index: &SpineIndex, keys: &Range<usize>) -> &[u32] {
-        &self.places[self.cells(index, keys)]
+    /// Those cells of some keys that any window covers.
+    pub(super) fn covered(&self, index: &SpineIndex, keys: &Range<usize>) -> Covered {
+        let of_keys = &self.places[self.cells(index, keys)];
+        let (mut places, mut n_before) = (vec![0; of_keys.len()], vec![0; of_keys.len() + 1]);
+        let mut n = 0;
+        for (&place, n_after) in of_keys.iter().zip(&mut n_before[1..]) {
+            // Written whether it is covered or not, which is hard to foretell.
+            places[n] = place;
+            n += usize::from(place != NO_PLACE);
+            *n_after = n as u32;
+        }
+        places.truncate(n);
+        Covered { places, n_before }
     }
 
     /// The windows of this length of some keys' slots, slot by slot. Cells are counted from the first of
@@ -166,7 +200,10 @@ impl Segments {
                         false => of_key.1,
                     };
                 }
-                // In a loop of its own, since the search before it leaves little room to wait for many places.
+                // In loops of their own, since a search leaves little room to wait for many places.
+                let of_cells = cells.iter().zip(&*of_keys);
+                let within = of_cells.filter(|(cell, of_key)| **cell < of_key.1);
+                black_box(within.fold(0, |all, (&cell, _)| all ^ places[cell as usize]));
                 for ((&cell, &row), &of_key) in cells.iter().zip(together).zip(&*of_keys) {
                     if of_key.0 == of_key.1 {
                         continue;
@@ -254,10 +291,9 @@ pub(super) fn slide<P: Clone + Default>(
     for window in windows {
         let (start, stop) = (window.start as usize, window.end as usize);
         if stop <= start + FEW_CELLS {
-            let mut sum = P::default();
-            for cell in &cells[start..stop.max(start)] {
-                merge(&mut sum, cell);
-            }
+            let mut cells = cells[start..stop.max(start)].iter();
+            let mut sum = cells.next().cloned().unwrap_or_default();
+            cells.for_each(|cell| merge(&mut sum, cell));
             merged.push(sum);
             continue;
         }

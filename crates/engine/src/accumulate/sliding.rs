@@ -5,21 +5,21 @@
 
 use std::ops::Range;
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
-use arrow_select::concat::concat;
 use provender_core::Result;
 use provender_core::request::ViewJoin;
 
 use super::aggregation::{Aggregation, window_aggregations};
-use super::cell_rows::{CellRows, Held, Layout};
+use super::cell_rows::CellRows;
 use super::last_cells::LastCells;
+use super::packed::{Held, Layout};
 use super::partial::{Input, Partials};
 use super::segments::{Counted, Segments, Window};
-use crate::error::{self, defect};
 use crate::parallel;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
+use crate::values::{Numbered, Values};
 
 /// What is counted, and in which cells.
 #[derive(Debug)]
@@ -56,6 +56,13 @@ pub(crate) struct WindowCells {
 pub(crate) struct WindowPart {
     keys: Range<usize>,
     counters: Range<usize>,
+}
+
+/// The values of all slots, which come part by part.
+pub(crate) struct PartAnswers {
+    /// Those of the next keys, as far as they are there.
+    columns: Vec<Option<ArrayRef>>,
+    values: Numbered,
 }
 
 /// Slots of a part, about: their cells and windows should fit the second cache.
@@ -118,9 +125,9 @@ impl WindowPlan {
     }
 
     /// Nothing counted yet.
-    pub(crate) fn cells(&self, index: &SpineIndex) -> Result<WindowCells> {
+    fn cells(&self, index: &SpineIndex) -> Result<WindowCells> {
         let rows = self.segments.iter().map(|(segments, layout)| {
-            let rows = CellRows::new(*layout, segments.n_places());
+            let rows = CellRows::new(layout, segments.n_places());
             (rows, segments.last_cells(index))
         });
         let partials = self.counters.iter().map(|counter| match counter.held {
@@ -138,15 +145,25 @@ impl WindowPlan {
         })
     }
 
-    /// Counts a batch of source rows. `numbers` are those of their keys.
+    /// Counts a batch of source rows in the last of some cells, or in others if these are full. `numbers` are those of
+    /// their keys.
     pub(crate) fn count(
         &self,
-        cells: &mut WindowCells,
+        cells: &mut Vec<WindowCells>,
         index: &SpineIndex,
         numbers: &[u32],
         rows: &TimedRows,
         batch: &RecordBatch,
     ) -> Result<()> {
+        if !cells
+            .last()
+            .is_some_and(|cells| cells.has_room(numbers.len()))
+        {
+            cells.push(self.cells(index)?);
+        }
+        let Some(cells) = cells.last_mut() else {
+            return Ok(());
+        };
         let inputs = self.counters.iter();
         let inputs: Vec<Input> = inputs
             .map(|counter| counter.first().read(batch))
@@ -211,19 +228,20 @@ impl WindowPlan {
                 continue;
             }
             let segments = &segments.0;
-            let places = segments.places(index, keys);
+            let covered = segments.covered(index, keys);
             let windows = segments.windows_us().iter().map(|&us| {
                 let windows = segments.windows(index, keys, us);
-                (us, windows.collect())
+                (us, windows.map(|window| covered.of(window)).collect())
             });
             let windows: Vec<(i64, Vec<Window>)> = windows.collect();
             let rows: Vec<&CellRows> = counted.iter().map(|cells| &cells.rows[number].0).collect();
+            let rows = CellRows::picked(&rows, &covered.places);
             for number in counters {
                 let counter = &self.counters[number];
                 let partials = counted.iter().map(|cells| &cells.partials[number]);
                 let cells = match counter.held {
-                    Some(held) => CellRows::partials(&rows, held, places),
-                    None => counter.merged(partials, places)?,
+                    Some(held) => rows.partials(held),
+                    None => counter.merged(partials, &covered.places)?,
                 };
                 counter.slide(&cells, &windows, &slots, &mut answers)?;
             }
@@ -231,31 +249,37 @@ impl WindowPlan {
         Ok(answers)
     }
 
-    /// The values of all slots, in the order of [`window_aggregations`], from those of all parts.
-    pub(crate) fn answer(
-        &self,
-        finished: Vec<(usize, ArrayRef)>,
-        n_threads: usize,
-    ) -> Result<Vec<ArrayRef>> {
-        let aggregations = self.counters.iter();
-        let n_aggregations = aggregations.map(|counter| counter.aggregations.len()).sum();
-        let mut parts: Vec<Vec<ArrayRef>> = vec![Vec::new(); n_aggregations];
+    /// Room for the values of all slots, in columns in the order of [`window_aggregations`].
+    pub(crate) fn answer(&self, index: &SpineIndex) -> PartAnswers {
+        let counters = self.counters.iter();
+        let mut aggregations: Vec<_> = counters.flat_map(|one| &one.aggregations).collect();
+        aggregations.sort_by_key(|(place, _)| *place);
+        let types = aggregations.iter().map(|(_, one)| one.declared_type());
+        let columns = aggregations.iter().map(|(_, one)| one.what.clone());
+        PartAnswers {
+            columns: vec![None; aggregations.len()],
+            values: Numbered::new(columns.collect(), types.collect(), index.n_slots()),
+        }
+    }
+}
+
+impl PartAnswers {
+    /// Takes in what [`WindowPlan::finish`] answers of the next part.
+    pub(crate) fn push(&mut self, finished: Vec<(usize, ArrayRef)>) -> Result<()> {
         for (place, values) in finished {
-            parts[place].push(values);
+            self.columns[place] = Some(values);
         }
-        let mut answers = Vec::with_capacity(parts.len());
-        let mut parts = parts.into_iter();
-        while answers.len() < n_aggregations {
-            let some: Vec<_> = parts.by_ref().take(n_threads.max(1)).collect();
-            let some = parallel::each(some, |parts| {
-                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-                concat(&parts).map_err(error::arrow)
-            });
-            for values in some {
-                answers.push(values?);
-            }
+        // Some counters of these keys may come with the next part.
+        if self.columns.iter().all(Option::is_some) {
+            let columns: Vec<ArrayRef> = self.columns.iter_mut().filter_map(Option::take).collect();
+            self.values.push(&columns)?;
         }
-        Ok(answers)
+        Ok(())
+    }
+
+    /// The values of all slots.
+    pub(crate) fn finish(self, n_threads: usize) -> Result<Values> {
+        self.values.finish(n_threads)
     }
 }
 
@@ -279,7 +303,11 @@ impl Counter {
                 None => merged = Some(theirs),
             }
         }
-        merged.ok_or_else(|| defect("no worker counted windows"))
+        match merged {
+            Some(merged) => Ok(merged),
+            // There was nothing to count.
+            None => self.first().aggregate.partials(places.len()),
+        }
     }
 
     /// Adds the values of some keys' slots from their cells, and from the windows of each length.
@@ -313,6 +341,10 @@ impl Counter {
 }
 
 impl WindowCells {
+    fn has_room(&self, n_rows: usize) -> bool {
+        self.rows.iter().all(|(rows, _)| rows.has_room(n_rows))
+    }
+
     pub(crate) fn memory(&self) -> usize {
         let rows = self.rows.iter();
         let rows: usize = rows.map(|(rows, last)| rows.memory() + last.memory()).sum();

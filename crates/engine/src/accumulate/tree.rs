@@ -16,6 +16,7 @@ use super::partial::Partials;
 use crate::matches::Matches;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
+use crate::values::{Numbered, Values};
 
 /// One aggregation of one view over all slots of a spine.
 #[derive(Debug)]
@@ -96,8 +97,25 @@ impl WindowTree {
         self.grown += other.grown;
     }
 
+    /// The values of each slot of all trees, in columns in their order.
+    pub(crate) fn finish_all(
+        trees: Vec<Self>,
+        index: &SpineIndex,
+        n_threads: usize,
+    ) -> Result<Values> {
+        let aggregations = trees.iter().map(|tree| &tree.aggregation);
+        let (columns, types) = aggregations
+            .map(|one| (one.what.clone(), one.declared_type()))
+            .unzip();
+        let n_rows = if trees.is_empty() { 0 } else { index.n_slots() };
+        let mut values = Numbered::new(columns, types, n_rows);
+        let trees = trees.into_iter().map(|tree| tree.finish(index));
+        values.push(&trees.collect::<Result<Vec<_>>>()?)?;
+        values.finish(n_threads)
+    }
+
     /// The value of each slot.
-    pub(crate) fn finish(mut self, index: &SpineIndex) -> Result<ArrayRef> {
+    fn finish(mut self, index: &SpineIndex) -> Result<ArrayRef> {
         let per_slot = match self.partials {
             Partials::Distinct(ref sets) => count_distinct(index, sets),
             Partials::DistinctBytes(ref sets) => count_distinct(index, sets),

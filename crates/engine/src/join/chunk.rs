@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
-use arrow_select::take::take;
 use provender_core::model::AggregateFunction;
 use provender_core::provider::{OfflineStore, Resources, WantedKeys};
 use provender_core::request::{ColumnRange, FeatureColumn, KeyColumn, TimedSource, ViewJoin};
@@ -260,7 +259,9 @@ impl ChunkAnswer {
     /// Bytes of a row, about.
     pub(crate) fn row_bytes(&self) -> usize {
         let columns = self.columns.iter().map(|columns| match columns {
-            AnswerColumns::OfSlots(values) => values.get_array_memory_size() / values.len().max(1),
+            AnswerColumns::OfSlots { values, columns } => {
+                values.row_bytes() * columns.len() / values.columns.len().max(1)
+            }
             AnswerColumns::Winners {
                 values, features, ..
             } => values.row_bytes() * features.len() / values.columns.len().max(1),
@@ -273,13 +274,14 @@ impl ChunkAnswer {
         let n_rows = n_rows.min(self.n_rows() - start);
         let slots = &self.index.row_slots()[start..start + n_rows];
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        let rows = slots_of_rows(slots);
         // Views of one source that have the same winners are picked from at once.
         let mut last: Option<PickedBefore<'_>> = None;
         for columns in &self.columns {
             match columns {
-                AnswerColumns::OfSlots(values) => {
-                    arrays.push(take(values, &rows, None).map_err(error::arrow)?);
+                AnswerColumns::OfSlots { values, columns } => {
+                    let picked = values.pick_numbered(slots_of_rows(slots));
+                    let columns: Vec<usize> = columns.clone().collect();
+                    arrays.extend(picked.gather(&columns)?);
                 }
                 AnswerColumns::Winners {
                     values,

@@ -1,10 +1,10 @@
 //! One source against the spine's index: one pass over its rows for all views that read it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow_array::ArrayRef;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use provender_core::model::AggregateFunction;
 use provender_core::provider::RowAccess;
 use provender_core::request::{FeatureColumn, TimedSource, ViewJoin, WindowAggregate};
@@ -15,11 +15,14 @@ use super::chunk::{Group, GroupFeed};
 use super::found::{Found, feature_columns};
 use super::ties::check_deciding;
 use super::worker::{Worker, shares};
-use crate::accumulate::WindowPlan;
+use crate::accumulate::{WindowPlan, WindowTree};
 use crate::error;
 use crate::source::{Feed, RowReader, columns_of};
 use crate::spine::{NO_SLOT, SpineIndex};
 use crate::values::{NOWHERE, Place, Values};
+
+/// Parts of windows for each thread that are begun before the first of them is taken in.
+const PARTS_AHEAD: usize = 4;
 
 /// What one view answers over a chunk.
 pub(super) enum AnswerColumns {
@@ -30,8 +33,11 @@ pub(super) enum AnswerColumns {
         features: Vec<FeatureColumn>,
         view: usize,
     },
-    /// A column of all slots' values.
-    OfSlots(ArrayRef),
+    /// Consecutive columns of all slots' values, numbered as slots are.
+    OfSlots {
+        values: Arc<Values>,
+        columns: Range<usize>,
+    },
 }
 
 /// Winners of one column's `last`: the column, its values, where they lie, and per window the slots.
@@ -139,10 +145,8 @@ impl Group {
         let windows = match windows {
             Some(plan) => self.slide_windows(plan, &mut state, index).await?,
             None => {
-                let trees = std::mem::take(&mut state.trees).into_iter();
-                trees
-                    .map(|tree| tree.finish(index))
-                    .collect::<Result<_>>()?
+                let trees = std::mem::take(&mut state.trees);
+                WindowTree::finish_all(trees, index, n_threads)?
             }
         };
         self.finish(feed, &views, state, windows, index, access)
@@ -155,7 +159,7 @@ impl Group {
         plan: Arc<WindowPlan>,
         state: &mut Found,
         index: &Arc<SpineIndex>,
-    ) -> Result<Vec<ArrayRef>> {
+    ) -> Result<Values> {
         let cells = Arc::new(std::mem::take(&mut state.cells));
         let n_threads = self.resources.n_threads.max(1);
         let parts: Vec<_> = plan
@@ -169,12 +173,12 @@ impl Group {
                 }
             })
             .collect();
-        let finished = futures::stream::iter(parts)
-            .buffered(n_threads)
-            .try_concat()
-            .await?;
-        drop(cells);
-        plan.answer(finished, n_threads)
+        let mut finished = futures::stream::iter(parts).buffered(PARTS_AHEAD * n_threads);
+        let mut answers = plan.answer(index);
+        while let Some(part) = finished.next().await {
+            answers.push(part?)?;
+        }
+        answers.finish(n_threads)
     }
 
     /// The source with the columns alone that these views need of it at first. Windows do not choose between
@@ -196,7 +200,7 @@ impl Group {
         feed: &GroupFeed,
         views: &[ViewJoin],
         state: Found,
-        windows: Vec<ArrayRef>,
+        windows: Values,
         index: &Arc<SpineIndex>,
         access: Option<&Arc<dyn RowAccess>>,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
@@ -262,7 +266,8 @@ impl Group {
         for (_, _, _, sources) in &mut lasts {
             sources.reverse();
         }
-        let mut windows = windows.into_iter();
+        let windows = Arc::new(windows);
+        let mut next_window = 0;
         for (number, view) in views.iter().enumerate() {
             for request in &view.aggregations {
                 let last = match (&request.column, request.function) {
@@ -283,10 +288,20 @@ impl Group {
                         }],
                         view: feed.views[number],
                     },
-                    None => match windows.next() {
-                        Some(values) => AnswerColumns::OfSlots(values),
-                        None => return Err(error::defect("a window was not computed")),
-                    },
+                    None => {
+                        let window = next_window;
+                        next_window += 1;
+                        if let Some(AnswerColumns::OfSlots { columns, .. }) =
+                            answers[number].1.last_mut()
+                        {
+                            columns.end = next_window;
+                            continue;
+                        }
+                        AnswerColumns::OfSlots {
+                            values: windows.clone(),
+                            columns: window..next_window,
+                        }
+                    }
                 };
                 answers[number].1.push(column);
             }

@@ -17,7 +17,7 @@ use super::worker::over_limit;
 use crate::parallel;
 use crate::source::column_type;
 use crate::spine::NO_SLOT;
-use crate::values::{Fetched, NOWHERE, Place, Values};
+use crate::values::{NOWHERE, Numbered, Place, Values};
 use crate::winners::Winners;
 
 impl Group {
@@ -54,7 +54,7 @@ impl Group {
             .map(|name| column_type(access.schema(), name))
             .collect::<Result<_>>()?;
         let n_rows = wanted.numbers().len();
-        let mut fetched = Fetched::new(columns.clone(), types, n_rows);
+        let mut fetched = Numbered::new(columns.clone(), types, n_rows);
         if n_rows > 0 {
             let numbers = wanted.numbers().clone();
             drop(wanted);
@@ -62,7 +62,7 @@ impl Group {
             let mut batches = self.in_order(streams);
             while let Some(batches) = batches.next().await {
                 for batch in batches? {
-                    fetched.push(&batch)?;
+                    fetched.push(batch.columns())?;
                 }
             }
         }

@@ -74,9 +74,8 @@ impl Worker {
             self.is_numbered,
             self.by_event,
         )?;
-        match &self.windows {
-            Some(plan) => state.cells.push(plan.cells(&self.index)?),
-            None => state.plant(&self.views, &self.schema, &self.index)?,
+        if self.windows.is_none() {
+            state.plant(&self.views, &self.schema, &self.index)?;
         }
         let of_winners = state.chooses_winners_alone() && self.is_numbered && !self.as_known;
         let (mut matches, n_ordered) = match of_winners {
@@ -145,8 +144,14 @@ impl Worker {
             matches.find(&self.index, &rows, self.as_known, self.reach_us());
             state.consume(&self.index, matches, &rows, batch)?;
         }
-        if let (Some(plan), Some(cells)) = (&self.windows, state.cells.first_mut()) {
-            plan.count(cells, &self.index, &matches.numbers, &rows, batch)?;
+        if let Some(plan) = &self.windows {
+            plan.count(
+                &mut state.cells,
+                &self.index,
+                &matches.numbers,
+                &rows,
+                batch,
+            )?;
         }
         if (state.memory() + matches.memory()) as u64 > self.budget && self.index.n_slots() > 0 {
             return Err(over_limit(&self.views));

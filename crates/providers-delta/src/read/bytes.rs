@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
@@ -12,6 +12,8 @@ use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
+
+use super::pieces::Pieces;
 
 /// What is read at once of a page's header, which is seldom longer.
 const HEADER_BYTES: usize = 1 << 10;
@@ -43,9 +45,8 @@ pub(super) struct Parts {
 enum Held {
     /// In memory: ascending by their first byte, and apart from each other.
     Memory(Arc<[(u64, Bytes)]>),
-    /// All of it, each piece read when it is asked for. Memory of a piece that is done with is still in
-    /// the processor's caches when the next is read into it.
-    File(Arc<Mutex<File>>),
+    /// All of it, each piece read when it is asked for.
+    Pieces(Arc<Pieces>),
 }
 
 impl Origin {
@@ -93,14 +94,15 @@ impl Handle {
         })
     }
 
-    /// The whole file, to be read piece by piece; `None` where every piece would be a request of its own.
-    pub(super) fn by_piece(&self, size: u64) -> Option<Parts> {
+    /// The whole file, to be read piece by piece; `None` where every piece would be a request of its own. Of `runs`,
+    /// which do not overlap, each is read from one end to the other.
+    pub(super) fn by_piece(&self, size: u64, runs: Vec<Range<u64>>) -> Option<Parts> {
         let file = match self {
             Self::Local(file, path) => reopened(file, path)?,
             Self::Named(path) => File::open(path).ok()?,
             Self::Object(..) => return None,
         };
-        let held = Held::File(Arc::new(Mutex::new(file)));
+        let held = Held::Pieces(Arc::new(Pieces::new(file, runs)));
         Some(Parts { size, held })
     }
 }
@@ -121,7 +123,7 @@ fn reopened(_: &File, _: &Path) -> Option<File> {
 }
 
 /// Reads into memory that nobody clears first, which reading by position cannot.
-fn read_own(file: &mut File, range: &Range<u64>) -> io::Result<Bytes> {
+pub(super) fn read_own(file: &mut File, range: &Range<u64>) -> io::Result<Bytes> {
     let n_bytes = range.end - range.start;
     let mut bytes = Vec::with_capacity(n_bytes as usize);
     file.seek(SeekFrom::Start(range.start))?;
@@ -174,17 +176,15 @@ fn missing(start: u64) -> ParquetError {
 pub(super) enum PartsReader {
     Memory(Reader<Bytes>),
     /// A file, from a position on.
-    File(Arc<Mutex<File>>, u64),
+    Pieces(Arc<Pieces>, u64),
 }
 
 impl Read for PartsReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Memory(bytes) => bytes.read(into),
-            Self::File(file, position) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(*position))?;
-                let n = file.read(into)?;
+            Self::Pieces(pieces, position) => {
+                let n = pieces.read(*position, into)?;
                 *position += n as u64;
                 Ok(n)
             }
@@ -202,8 +202,8 @@ impl ChunkReader for Parts {
                 let bytes = bytes_from(parts, start)?.reader();
                 BufReader::with_capacity(0, PartsReader::Memory(bytes))
             }
-            Held::File(file) => {
-                let reader = PartsReader::File(file.clone(), start);
+            Held::Pieces(pieces) => {
+                let reader = PartsReader::Pieces(pieces.clone(), start);
                 BufReader::with_capacity(HEADER_BYTES, reader)
             }
         })
@@ -218,15 +218,14 @@ impl ChunkReader for Parts {
                 }
                 Ok(bytes.slice(..length))
             }
-            Held::File(file) => {
+            Held::Pieces(pieces) => {
                 // What a damaged file says is read in no case.
                 let end = start.checked_add(length as u64);
                 let range = match end {
                     Some(end) if end <= self.size => start..end,
                     _ => return Err(missing(self.size)),
                 };
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(read_own(&mut file, &range)?)
+                Ok(pieces.get(&range)?)
             }
         }
     }

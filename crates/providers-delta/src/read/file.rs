@@ -296,7 +296,7 @@ impl DataFile {
             && selection.is_some()
         {
             batches.picked.left = 0..rows.len();
-            let pages = match self.handle.by_piece(self.size) {
+            let pages = match self.handle.by_piece(self.size, Vec::new()) {
                 Some(pages) => pages,
                 None => held.insert(read(&unpicked).await?).0.clone(),
             };
@@ -316,9 +316,17 @@ impl DataFile {
                 return Ok(batches);
             }
         }
-        let (parts, is_sparse) = match held {
-            Some(held) => held,
-            None => read(&unpicked).await?,
+        let by_piece = match selection {
+            None => {
+                let (columns, _) = byte_ranges(&metadata, group, &of_roots(&unpicked), None);
+                self.handle.by_piece(self.size, columns)
+            }
+            Some(_) => None,
+        };
+        let (parts, is_sparse) = match (held, by_piece) {
+            (Some(held), _) => held,
+            (None, Some(pieces)) => (pieces, false),
+            (None, None) => read(&unpicked).await?,
         };
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(parts, metadata.clone())

@@ -10,6 +10,7 @@ mod bytes;
 mod file;
 mod keys;
 mod pick;
+mod pieces;
 mod prune;
 mod rows;
 mod runs;

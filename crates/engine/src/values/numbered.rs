@@ -1,6 +1,6 @@
-//! Rows that come in batches, each of which is taken apart as soon as it is there.
+//! Rows that are numbered as they come, batch by batch; each batch is taken apart as soon as it is there.
 
-use arrow_array::{Array, ArrayRef, RecordBatch, new_empty_array};
+use arrow_array::{Array, ArrayRef, new_empty_array};
 use arrow_schema::DataType;
 use arrow_select::concat::concat;
 use provender_core::{Error, Result, codes};
@@ -13,7 +13,7 @@ use crate::{error, parallel};
 const MOST_BYTES: usize = 1 << 30;
 
 /// So many rows, some of which are there.
-pub(crate) struct Fetched {
+pub(crate) struct Numbered {
     values: Values,
     n_rows: usize,
     n_pushed: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Fetched {
     parts: Vec<Vec<ArrayRef>>,
 }
 
-impl Fetched {
+impl Numbered {
     /// Room for so many rows of some columns. Columns of words lie row by row if there are several.
     pub(crate) fn new(columns: Vec<String>, types: Vec<DataType>, n_rows: usize) -> Self {
         let (words, others): (Vec<usize>, Vec<usize>) =
@@ -54,23 +54,27 @@ impl Fetched {
     ///
     /// # Errors
     /// `P802` for more rows than there is room for, and for columns of other types.
-    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let found = batch.columns().iter().map(|column| column.data_type());
-        if !found.eq(&self.values.types) {
-            let found = batch.schema();
-            return Err(contract(format!("rows were fetched as {found}")));
+    pub(crate) fn push(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let found = columns.iter().map(|column| column.data_type());
+        if !found.clone().eq(&self.values.types) {
+            let found: Vec<String> = found.map(ToString::to_string).collect();
+            return Err(contract(format!(
+                "rows were fetched as ({})",
+                found.join(", ")
+            )));
         }
-        if self.n_pushed + batch.num_rows() > self.n_rows {
-            return Err(self.wrong_number(self.n_pushed + batch.num_rows()));
+        let n_rows = columns.first().map_or(0, |column| column.len());
+        if self.n_pushed + n_rows > self.n_rows {
+            return Err(self.wrong_number(self.n_pushed + n_rows));
         }
         if let Some(weave) = &mut self.values.woven {
-            let places = weave.columns.iter().zip(batch.columns());
+            let places = weave.columns.iter().zip(columns);
             let words = places.filter_map(|(place, column)| place.map(|_| column));
             weave.woven.push(&words.collect::<Vec<_>>());
         }
-        let others = self.others.iter().map(|&at| batch.column(at).clone());
+        let others = self.others.iter().map(|&at| columns[at].clone());
         self.parts.push(others.collect());
-        self.n_pushed += batch.num_rows();
+        self.n_pushed += n_rows;
         Ok(())
     }
 
@@ -153,34 +157,24 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{Float64Array, Int64Array, StringArray};
-    use arrow_schema::{Field, Schema};
 
     use super::*;
 
-    fn rows(numbers: std::ops::Range<i64>) -> RecordBatch {
+    fn rows(numbers: std::ops::Range<i64>) -> Vec<ArrayRef> {
         let floats = numbers.clone().map(|n| (n % 3 > 0).then_some(n as f64));
-        let columns: Vec<ArrayRef> = vec![
+        vec![
             Arc::new(StringArray::from_iter_values(
                 numbers.clone().map(|n| format!("s{n}")),
             )),
             Arc::new(Int64Array::from_iter_values(numbers.clone())),
             Arc::new(floats.collect::<Float64Array>()),
-        ];
-        let fields = [
-            Field::new("s", DataType::Utf8, true),
-            Field::new("i", DataType::Int64, true),
-            Field::new("f", DataType::Float64, true),
-        ];
-        RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns).unwrap()
+        ]
     }
 
-    fn empty(n_rows: usize) -> Fetched {
-        let schema = rows(0..0).schema();
-        let fields = schema.fields().iter();
-        let (columns, types) = fields
-            .map(|field| (field.name().clone(), field.data_type().clone()))
-            .unzip();
-        Fetched::new(columns, types, n_rows)
+    fn empty(n_rows: usize) -> Numbered {
+        let columns = ["s", "i", "f"].map(str::to_owned).to_vec();
+        let types = rows(0..0).iter().map(|c| c.data_type().clone()).collect();
+        Numbered::new(columns, types, n_rows)
     }
 
     #[test]
@@ -222,7 +216,8 @@ mod tests {
         assert_eq!(too_many.code(), codes::PROVIDER_CONTRACT.id);
         let too_few = fetched.finish(1).unwrap_err();
         assert!(too_few.to_string().contains("10 rows"), "{too_few}");
-        let other = rows(0..5).project(&[0, 2, 1]).unwrap();
+        let mut other = rows(0..5);
+        other.swap(1, 2);
         let other = empty(10).push(&other).unwrap_err();
         assert_eq!(other.code(), codes::PROVIDER_CONTRACT.id);
     }
