@@ -4,6 +4,7 @@
 //! alone shows no more than its first rows, and counts the others.
 
 mod columns;
+mod encoder;
 mod groups;
 mod parquet;
 mod rows;

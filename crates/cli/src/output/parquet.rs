@@ -1,20 +1,17 @@
 //! Parquet, encoded on all cores: columns of a row group do not depend on each other.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::Compression;
-use parquet::errors::{ParquetError, Result};
+use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
+use super::encoder::Encoder;
 use super::groups::GroupWriter;
 use super::target::Target;
 
@@ -37,45 +34,26 @@ pub(super) struct ParquetRows {
     /// Begun with the first rows, which tell how columns are best encoded.
     file: Option<ParquetFile>,
     n_groups: usize,
-    columns: Columns,
+    /// Of the row group that is begun, if any is.
     n_group_rows: usize,
     /// Rows that were not dealt out yet.
     waiting: Vec<RecordBatch>,
     n_waiting: usize,
     n_waiting_bytes: usize,
-    n_threads: usize,
-}
-
-/// The columns of the row group that is being written.
-enum Columns {
-    /// Between row groups.
-    None,
-    Here(Vec<Column>),
-    /// Rows are being encoded, while the next may be gathered.
-    Busy(JoinHandle<Result<Vec<Column>>>),
 }
 
 struct ParquetFile {
-    groups: GroupWriter,
+    encoder: Encoder,
     factory: ArrowRowGroupWriterFactory,
-}
-
-/// What a top-level column becomes: one leaf, or several if it is nested.
-struct Column {
-    number: usize,
-    leaves: Vec<ArrowColumnWriter>,
 }
 
 impl ParquetRows {
     pub(super) fn new(target: Target, schema: SchemaRef) -> Self {
-        let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            n_threads: n_cores.min(schema.fields().len()).max(1),
             schema,
             target,
             file: None,
             n_groups: 0,
-            columns: Columns::None,
             n_group_rows: 0,
             waiting: Vec::new(),
             n_waiting: 0,
@@ -106,7 +84,7 @@ impl ParquetRows {
                 self.deal()?;
             }
             if is_full {
-                self.end_group()?;
+                self.end_group();
             }
         }
         Ok(())
@@ -114,84 +92,44 @@ impl ParquetRows {
 
     pub(super) fn finish(mut self) -> Result<()> {
         self.deal()?;
-        self.end_group()?;
+        self.end_group();
         self.file()?;
         match self.file {
-            Some(file) => file.groups.close(),
+            Some(file) => file.encoder.finish(),
             None => Ok(()),
         }
     }
 
-    /// Begins to encode the waiting rows.
+    /// Gives the waiting rows to be encoded.
     fn deal(&mut self) -> Result<()> {
         if self.n_waiting == 0 {
             return Ok(());
         }
-        let mut columns = self.columns()?;
-        if columns.iter().map(Column::bytes).sum::<usize>() >= GROUP_BYTES {
-            self.columns = Columns::Here(columns);
-            self.end_group()?;
-            columns = self.columns()?;
+        let (is_new, n_groups) = (self.n_group_rows == 0, self.n_groups);
+        let file = self.file()?;
+        if is_new {
+            let writers = file.factory.create_column_writers(n_groups)?;
+            file.encoder.begin(writers)?;
         }
-        let (schema, n_threads) = (self.schema.clone(), self.n_threads);
         let waiting = std::mem::take(&mut self.waiting);
-        let encode = move || {
-            in_parallel(n_threads, columns, |mut column| {
-                for batch in &waiting {
-                    column.write(&schema, batch.column(column.number))?;
-                }
-                Ok(column)
-            })
-        };
-        let thread = std::thread::Builder::new().name("encode".to_owned());
-        self.columns = Columns::Busy(thread.spawn(encode)?);
+        let n_bytes = self.file()?.encoder.deal(waiting)?;
         self.n_group_rows += self.n_waiting;
         (self.n_waiting, self.n_waiting_bytes) = (0, 0);
+        if n_bytes >= GROUP_BYTES {
+            self.end_group();
+        }
         Ok(())
     }
 
-    /// The columns, when nothing is encoded any more; new ones between row groups.
-    fn columns(&mut self) -> Result<Vec<Column>> {
-        match std::mem::replace(&mut self.columns, Columns::None) {
-            Columns::None => self.new_columns(),
-            Columns::Here(columns) => Ok(columns),
-            Columns::Busy(thread) => thread.join().unwrap_or_else(|_| {
-                let what = "the thread that encodes columns failed";
-                Err(ParquetError::General(what.to_owned()))
-            }),
-        }
-    }
-
-    fn new_columns(&mut self) -> Result<Vec<Column>> {
-        let n_groups = self.n_groups;
-        let writers = self.file()?.factory.create_column_writers(n_groups)?;
-        let mut leaves = writers.into_iter();
-        let mut columns = Vec::with_capacity(self.schema.fields().len());
-        for (number, field) in self.schema.fields().iter().enumerate() {
-            let nothing = arrow_array::new_empty_array(field.data_type());
-            let n_leaves = compute_leaves(field, &nothing)?.len();
-            columns.push(Column {
-                number,
-                leaves: leaves.by_ref().take(n_leaves).collect(),
-            });
-        }
-        Ok(columns)
-    }
-
-    fn end_group(&mut self) -> Result<()> {
+    fn end_group(&mut self) {
         if self.n_group_rows == 0 {
-            return Ok(());
+            return;
         }
-        let columns = self.columns()?;
-        let chunks = in_parallel(self.n_threads, columns, |column| {
-            let closed = column.leaves.into_iter().map(ArrowColumnWriter::close);
-            closed.collect::<Result<Vec<ArrowColumnChunk>>>()
-        })?;
-        let chunks = chunks.into_iter().flatten().collect();
-        self.file()?.groups.write(chunks)?;
+        if let Some(file) = &self.file {
+            file.encoder.end();
+        }
         self.n_groups += 1;
         self.n_group_rows = 0;
-        Ok(())
     }
 }
 
@@ -209,7 +147,9 @@ impl ParquetFile {
         let writer = ArrowWriter::try_new(target.clone(), schema.clone(), properties)?;
         let (writer, factory) = writer.into_serialized_writer()?;
         let groups = GroupWriter::new(target.clone(), writer)?;
-        Ok(Self { groups, factory })
+        let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let encoder = Encoder::new(schema.clone(), groups, n_cores.min(schema.fields().len()))?;
+        Ok(Self { encoder, factory })
     }
 }
 
@@ -244,49 +184,4 @@ fn is_diverse(column: &ArrayRef) -> bool {
     let values = &values.typed_data::<u64>()[sample.offset()..sample.offset() + sample.len()];
     let different: HashSet<u64> = values.iter().copied().collect();
     different.len() >= 256 && different.len() * 2 > values.len()
-}
-
-impl Column {
-    /// Bytes that are held, about.
-    fn bytes(&self) -> usize {
-        let leaves = self.leaves.iter();
-        leaves
-            .map(ArrowColumnWriter::get_estimated_total_bytes)
-            .sum()
-    }
-
-    fn write(&mut self, schema: &SchemaRef, values: &ArrayRef) -> Result<()> {
-        let leaves = compute_leaves(schema.field(self.number), values)?;
-        for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
-            writer.write(leaf)?;
-        }
-        Ok(())
-    }
-}
-
-/// Does some work for every item, each core taking the next one that is left. Results keep the order.
-fn in_parallel<T: Send, R: Send>(
-    n_threads: usize,
-    items: Vec<T>,
-    work: impl Fn(T) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let n_items = items.len();
-    let left = Mutex::new(items.into_iter().enumerate());
-    let done = Mutex::new((0..n_items).map(|_| None).collect::<Vec<_>>());
-    let run = || {
-        loop {
-            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((at, item)) = next else { break };
-            let result = work(item);
-            done.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..n_threads {
-            scope.spawn(run);
-        }
-        run();
-    });
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.into_iter().flatten().collect()
 }
