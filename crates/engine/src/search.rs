@@ -45,9 +45,15 @@ pub(crate) struct Searched<'a> {
 }
 
 impl UpperBits {
-    fn within(numbers: &[i64]) -> Self {
-        let least = numbers.iter().copied().min().unwrap_or(0);
-        let greatest = numbers.iter().copied().max().unwrap_or(0);
+    fn within(numbers: &[i64], n_threads: usize) -> Self {
+        let parts = numbers.chunks(parallel::together(numbers.len(), n_threads));
+        let ends = parallel::each(parts.collect(), |part: &[i64]| {
+            let ends = part.iter().map(|&number| (number, number));
+            ends.reduce(|(least, greatest), (number, _)| (least.min(number), greatest.max(number)))
+        });
+        let ends = ends.into_iter().flatten();
+        let ends = ends.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
+        let (least, greatest) = ends.unwrap_or_default();
         Self::between(least, greatest, u32::BITS)
     }
 
@@ -86,7 +92,7 @@ impl UpperBits {
 impl Ascending {
     /// On so many threads.
     pub(crate) fn new(numbers: Vec<i64>, n_threads: usize) -> Self {
-        let bits = UpperBits::within(&numbers);
+        let bits = UpperBits::within(&numbers, n_threads);
         let mut upper = Pages::zeroed(numbers.len());
         parallel::fill(&numbers, &mut upper, n_threads, |number| bits.of(number));
         Self {

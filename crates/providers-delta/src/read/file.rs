@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
 use arrow_schema::{DataType, Schema, SchemaRef};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
 };
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
-use parquet::file::page_index::offset_index::PageLocation;
 use provender_core::{Error, Result};
 
 use super::bytes::{Handle, Origin, Parts};
+use super::pages::{GroupPages, Memory, locations};
 use super::pick::Chunk;
 use super::{Hints, prune, unreadable};
 use crate::convert::convert;
@@ -265,6 +265,7 @@ impl DataFile {
         schema: &SchemaRef,
         wanted: Wanted<'_>,
         batch_rows: usize,
+        memory: &Arc<Memory>,
     ) -> Result<GroupBatches> {
         let roots: Vec<usize> = schema
             .fields()
@@ -303,7 +304,7 @@ impl DataFile {
             let pages = Arc::new(pages);
             let mut left = Vec::new();
             for root in unpicked {
-                match pick(&metadata, group, root, &pages, rows).map_err(failed)? {
+                match pick(&metadata, group, root, memory, &pages, rows).map_err(failed)? {
                     Some(values) => {
                         let name = self.schema().field(root).name().clone();
                         batches.picked.columns.push((name, values));
@@ -328,17 +329,31 @@ impl DataFile {
             (None, Some(pieces)) => (pieces, false),
             (None, None) => read(&unpicked).await?,
         };
+        let Some(selection) = selection else {
+            let fields = Some(metadata.schema().fields());
+            let mask = of_roots(&unpicked);
+            let levels = parquet_to_arrow_field_levels(metadata.parquet_schema(), mask, fields);
+            let pages = GroupPages {
+                metadata: metadata.metadata(),
+                group: group.number,
+                parts: Arc::new(parts),
+                memory: memory.clone(),
+            };
+            let reader = levels.and_then(|levels| {
+                ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, None)
+            });
+            batches.reader = Some(reader.map_err(failed)?);
+            return Ok(batches);
+        };
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(parts, metadata.clone())
                 .with_row_groups(vec![group.number])
                 .with_projection(of_roots(&unpicked))
-                .with_batch_size(batch_rows);
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-            if is_sparse {
-                // Pages between selected rows are not there.
-                builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
-            }
+                .with_batch_size(batch_rows)
+                .with_row_selection(selection);
+        if is_sparse {
+            // Pages between selected rows are not there.
+            builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
         }
         batches.reader = Some(builder.build().map_err(failed)?);
         Ok(batches)
@@ -350,6 +365,7 @@ fn pick(
     metadata: &ArrowReaderMetadata,
     group: &Group,
     root: usize,
+    memory: &Arc<Memory>,
     parts: &Arc<Parts>,
     rows: &[usize],
 ) -> parquet::errors::Result<Option<ArrayRef>> {
@@ -361,25 +377,14 @@ fn pick(
     };
     let chunk = Chunk {
         column: metadata.metadata().row_group(group.number).column(leaf),
-        pages: pages(metadata, group, leaf),
+        pages: locations(metadata.metadata(), group.number, leaf),
         n_rows: group.n_rows,
         data_type: metadata.schema().field(root).data_type(),
     };
     match chunk.is_plain() {
-        true => chunk.pick(parts, rows),
+        true => chunk.pick(memory, parts, rows),
         false => Ok(None),
     }
-}
-
-/// Where the pages of a row group's column lie, if the file says it.
-fn pages<'a>(
-    metadata: &'a ArrowReaderMetadata,
-    group: &Group,
-    leaf: usize,
-) -> Option<&'a [PageLocation]> {
-    let index = metadata.metadata().offset_index()?;
-    let pages = index.get(group.number)?.get(leaf)?.page_locations();
-    (!pages.is_empty()).then_some(pages)
 }
 
 /// The bytes that selected rows of a row group's columns lie in, and whether that leaves some of
@@ -399,7 +404,8 @@ fn byte_ranges(
         }
         let (start, length) = row_group.column(leaf).byte_range();
         let whole = start..start + length;
-        match (pages(metadata, group, leaf), selection) {
+        let locations = locations(metadata.metadata(), group.number, leaf);
+        match (locations, selection) {
             (Some(pages), Some(selection)) => {
                 let needed = selection.scan_ranges(pages);
                 is_sparse |= needed.len() < pages.len();

@@ -9,6 +9,7 @@
 mod bytes;
 mod file;
 mod keys;
+mod pages;
 mod pick;
 mod pieces;
 mod prune;

@@ -11,13 +11,13 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type as PhysicalType};
-use parquet::column::page::{Page, PageReader};
+use parquet::column::page::Page;
 use parquet::errors::Result;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::bytes::Parts;
+use super::pages::{Memory, of_column};
 use super::runs::{Run, Runs, damaged};
 
 /// The place of a null among a page's values.
@@ -54,17 +54,25 @@ impl Chunk<'_> {
     ///
     /// # Errors
     /// For pages that are not there or cannot be read.
-    pub(super) fn pick(&self, parts: &Arc<Parts>, rows: &[usize]) -> Result<Option<ArrayRef>> {
+    pub(super) fn pick(
+        &self,
+        memory: &Arc<Memory>,
+        parts: &Arc<Parts>,
+        rows: &[usize],
+    ) -> Result<Option<ArrayRef>> {
         match self.data_type.primitive_width() {
-            Some(4) => self.pick_as::<UInt32Type>(parts, rows),
-            _ => self.pick_as::<UInt64Type>(parts, rows),
+            Some(4) => self.pick_as::<UInt32Type>(memory, parts, rows),
+            _ => self.pick_as::<UInt64Type>(memory, parts, rows),
         }
     }
 
-    fn pick_as<T: Word>(&self, parts: &Arc<Parts>, rows: &[usize]) -> Result<Option<ArrayRef>> {
-        let locations = self.pages.map(<[PageLocation]>::to_vec);
-        let mut pages =
-            SerializedPageReader::new(parts.clone(), self.column, self.n_rows, locations)?;
+    fn pick_as<T: Word>(
+        &self,
+        memory: &Arc<Memory>,
+        parts: &Arc<Parts>,
+        rows: &[usize],
+    ) -> Result<Option<ArrayRef>> {
+        let mut pages = of_column(memory, parts, self.column, self.n_rows, self.pages)?;
         let mut picked = Picked::<T>::of(rows.len());
         let mut dictionary = Bytes::new();
         let (mut first, mut next) = (0, 0);

@@ -10,6 +10,7 @@ use provender_core::provider::RowAccess;
 use provender_core::{BatchStream, Context, Error, Result, codes};
 
 use super::file::{DataFile, Group, NUMBER_TYPE, Numbers, Wanted};
+use super::pages::Memory;
 
 /// Rows of a batch. More of them take turns in the caches; fewer cost more calls.
 const BATCH_ROWS: usize = 8_192;
@@ -25,6 +26,7 @@ pub(super) struct FileRows {
     files: Vec<Arc<DataFile>>,
     /// Row groups that are read, ascending by their first row's number.
     groups: Vec<Piece>,
+    memory: Arc<Memory>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ impl FileRows {
             schema,
             files: files.into_iter().map(Arc::new).collect(),
             groups,
+            memory: Arc::default(),
         }
     }
 
@@ -92,6 +95,7 @@ impl RowAccess for FileRows {
             let file = self.files[piece.file].clone();
             let (group, first) = (piece.group.clone(), piece.first);
             let (schema, numbered, cx) = (schema.clone(), numbered.clone(), cx.clone());
+            let memory = self.memory.clone();
             BatchStream::new(
                 numbered.clone(),
                 try_stream! {
@@ -99,7 +103,7 @@ impl RowAccess for FileRows {
                         None => Wanted::All,
                         Some(ranges) => Wanted::Ranges(ranges),
                     };
-                    let mut batches = file.read(&group, &schema, wanted, BATCH_ROWS).await?;
+                    let mut batches = file.read(&group, &schema, wanted, BATCH_ROWS, &memory).await?;
                     let mut numbers = Numbers::new(numbered, &group, first);
                     while let Some(batch) = batches.next(Some(&mut numbers)) {
                         cx.check()?;
@@ -155,14 +159,14 @@ impl FileRows {
     ) -> BatchStream {
         let file = self.files[piece.file].clone();
         let (group, first) = (piece.group.clone(), piece.first);
-        let (schema, cx) = (schema.clone(), cx.clone());
+        let (schema, cx, memory) = (schema.clone(), cx.clone(), self.memory.clone());
         BatchStream::new(
             schema.clone(),
             try_stream! {
                 let places: Vec<usize> =
                     rows.values().iter().map(|&row| (row - first) as usize).collect();
                 let wanted = Wanted::Rows(&places);
-                let mut batches = file.read(&group, &schema, wanted, BATCH_ROWS).await?;
+                let mut batches = file.read(&group, &schema, wanted, BATCH_ROWS, &memory).await?;
                 while let Some(batch) = batches.next(None) {
                     cx.check()?;
                     yield batch?;

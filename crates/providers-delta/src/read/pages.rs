@@ -1,0 +1,263 @@
+//! Pages of a column, decompressed into memory that is used again: most files are compressed by Snappy, and memory that
+//! is new for every page has to be cleared for nothing.
+
+use std::iter::once;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use parquet::arrow::arrow_reader::RowGroups;
+use parquet::basic::Compression;
+use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
+use parquet::errors::Result;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::serialized_reader::SerializedPageReader;
+
+use super::bytes::Parts;
+use super::runs::damaged;
+
+/// Some for each column that is read at the same time, by each of some threads.
+const MOST_HELD: usize = 32;
+/// Snappy makes at most 64 bytes of three.
+const MOST_RATIO: usize = 22;
+
+/// Memory that pages were decompressed into.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    held: Mutex<Vec<Bytes>>,
+}
+
+impl Memory {
+    /// So many bytes or more: those of a page that is done with, if there is one.
+    fn take(&self, n_bytes: usize) -> BytesMut {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for at in 0..held.len() {
+            match std::mem::take(&mut held[at]).try_into_mut() {
+                Ok(memory) if memory.len() >= n_bytes => {
+                    held.swap_remove(at);
+                    return memory;
+                }
+                Ok(memory) => held[at] = memory.freeze(),
+                Err(in_use) => held[at] = in_use,
+            }
+        }
+        BytesMut::zeroed(n_bytes)
+    }
+
+    /// Holds memory for when its page is done with.
+    fn hold(&self, memory: &Bytes) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MOST_HELD {
+            held.remove(0);
+        }
+        held.push(memory.clone());
+    }
+}
+
+/// Reads the pages of a column of a row group.
+pub(super) fn of_column(
+    memory: &Arc<Memory>,
+    parts: &Arc<Parts>,
+    column: &ColumnChunkMetaData,
+    n_rows: usize,
+    locations: Option<&[PageLocation]>,
+) -> Result<Box<dyn PageReader>> {
+    let locations = locations.map(<[PageLocation]>::to_vec);
+    if column.compression() != Compression::SNAPPY {
+        let pages = SerializedPageReader::new(parts.clone(), column, n_rows, locations)?;
+        return Ok(Box::new(pages));
+    }
+    // So that pages are answered as they lie there.
+    let column = column.clone().into_builder();
+    let column = column.set_compression(Compression::UNCOMPRESSED).build()?;
+    Ok(Box::new(SnappyPages {
+        pages: SerializedPageReader::new(parts.clone(), &column, n_rows, locations)?,
+        decoder: snap::raw::Decoder::new(),
+        memory: memory.clone(),
+    }))
+}
+
+/// A row group of which whole columns are read.
+pub(super) struct GroupPages<'a> {
+    pub(super) metadata: &'a ParquetMetaData,
+    pub(super) group: usize,
+    pub(super) parts: Arc<Parts>,
+    pub(super) memory: Arc<Memory>,
+}
+
+impl GroupPages<'_> {
+    fn row_group(&self) -> &RowGroupMetaData {
+        self.metadata.row_group(self.group)
+    }
+}
+
+/// Where the pages of a row group's column lie, if the file says it.
+pub(super) fn locations(
+    metadata: &ParquetMetaData,
+    group: usize,
+    leaf: usize,
+) -> Option<&[PageLocation]> {
+    let index = metadata.offset_index()?;
+    let pages = index.get(group)?.get(leaf)?.page_locations();
+    (!pages.is_empty()).then_some(pages)
+}
+
+impl RowGroups for GroupPages<'_> {
+    fn num_rows(&self) -> usize {
+        usize::try_from(self.row_group().num_rows()).unwrap_or_default()
+    }
+
+    fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
+        let column = self.row_group().column(leaf);
+        let locations = locations(self.metadata, self.group, leaf);
+        let pages = of_column(
+            &self.memory,
+            &self.parts,
+            column,
+            self.num_rows(),
+            locations,
+        )?;
+        Ok(Box::new(OneColumn(Some(pages))))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(once(self.row_group()))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        self.metadata
+    }
+}
+
+/// The pages of a column of the only row group.
+struct OneColumn(Option<Box<dyn PageReader>>);
+
+impl Iterator for OneColumn {
+    type Item = Result<Box<dyn PageReader>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.take().map(Ok)
+    }
+}
+
+impl PageIterator for OneColumn {}
+
+/// Decompresses pages.
+struct SnappyPages {
+    /// Compressed.
+    pages: SerializedPageReader<Parts>,
+    decoder: snap::raw::Decoder,
+    memory: Arc<Memory>,
+}
+
+impl SnappyPages {
+    fn decompressed(&mut self, page: Page) -> Result<Page> {
+        Ok(match page {
+            Page::DataPage {
+                buf,
+                num_values,
+                encoding,
+                def_level_encoding,
+                rep_level_encoding,
+                statistics,
+            } => Page::DataPage {
+                buf: self.decompress(&buf, 0)?,
+                num_values,
+                encoding,
+                def_level_encoding,
+                rep_level_encoding,
+                statistics,
+            },
+            Page::DataPageV2 {
+                buf,
+                num_values,
+                encoding,
+                num_nulls,
+                num_rows,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                is_compressed: true,
+                statistics,
+            } => {
+                let n_levels = (def_levels_byte_len as usize) + rep_levels_byte_len as usize;
+                Page::DataPageV2 {
+                    buf: self.decompress(&buf, n_levels)?,
+                    num_values,
+                    encoding,
+                    num_nulls,
+                    num_rows,
+                    def_levels_byte_len,
+                    rep_levels_byte_len,
+                    is_compressed: true,
+                    statistics,
+                }
+            }
+            Page::DictionaryPage {
+                buf,
+                num_values,
+                encoding,
+                is_sorted,
+            } => Page::DictionaryPage {
+                buf: self.decompress(&buf, 0)?,
+                num_values,
+                encoding,
+                is_sorted,
+            },
+            plain => plain,
+        })
+    }
+
+    /// What a page holds, of which the first bytes are not compressed.
+    fn decompress(&mut self, page: &Bytes, n_plain: usize) -> Result<Bytes> {
+        let (plain, compressed) = page.split_at_checked(n_plain).ok_or_else(damaged)?;
+        let n_bytes = match compressed {
+            // There is no value.
+            [] => 0,
+            _ => snap::raw::decompress_len(compressed).map_err(|_| damaged())?,
+        };
+        if n_bytes > compressed.len().saturating_mul(MOST_RATIO) {
+            return Err(damaged());
+        }
+        let n_all = n_plain + n_bytes;
+        let mut memory = self.memory.take(n_all);
+        memory[..n_plain].copy_from_slice(plain);
+        if n_bytes > 0 {
+            let n_done = self
+                .decoder
+                .decompress(compressed, &mut memory[n_plain..n_all]);
+            if n_done.map_err(|_| damaged())? != n_bytes {
+                return Err(damaged());
+            }
+        }
+        let memory = memory.freeze();
+        self.memory.hold(&memory);
+        Ok(memory.slice(..n_all))
+    }
+}
+
+impl Iterator for SnappyPages {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for SnappyPages {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let page = self.pages.get_next_page()?;
+        page.map(|page| self.decompressed(page)).transpose()
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.pages.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.pages.at_record_boundary()
+    }
+}
