@@ -72,8 +72,10 @@ pub(super) fn of_column(
     let column = column.set_compression(Compression::UNCOMPRESSED).build()?;
     Ok(Box::new(SnappyPages {
         pages: SerializedPageReader::new(parts.clone(), &column, n_rows, locations)?,
-        decoder: snap::raw::Decoder::new(),
-        memory: memory.clone(),
+        snappy: Snappy {
+            decoder: snap::raw::Decoder::new(),
+            memory: memory.clone(),
+        },
     }))
 }
 
@@ -146,12 +148,16 @@ impl PageIterator for OneColumn {}
 struct SnappyPages {
     /// Compressed.
     pages: SerializedPageReader<Parts>,
+    snappy: Snappy,
+}
+
+struct Snappy {
     decoder: snap::raw::Decoder,
     memory: Arc<Memory>,
 }
 
-impl SnappyPages {
-    fn decompressed(&mut self, page: Page) -> Result<Page> {
+impl Snappy {
+    fn page(&mut self, page: Page) -> Result<Page> {
         Ok(match page {
             Page::DataPage {
                 buf,
@@ -246,7 +252,7 @@ impl Iterator for SnappyPages {
 impl PageReader for SnappyPages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let page = self.pages.get_next_page()?;
-        page.map(|page| self.decompressed(page)).transpose()
+        page.map(|page| self.snappy.page(page)).transpose()
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -259,5 +265,82 @@ impl PageReader for SnappyPages {
 
     fn at_record_boundary(&mut self) -> Result<bool> {
         self.pages.at_record_boundary()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn snappy() -> Snappy {
+        Snappy {
+            decoder: snap::raw::Decoder::new(),
+            memory: Arc::default(),
+        }
+    }
+
+    fn compressed(bytes: &[u8]) -> Vec<u8> {
+        snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+    }
+
+    #[test]
+    fn memory_is_used_again_when_its_page_is_done_with() {
+        let mut snappy = snappy();
+        let page = |byte: u8, n: usize| Bytes::from(compressed(&vec![byte; n]));
+        let first = snappy.decompress(&page(1, 1_000), 0).unwrap();
+        let second = snappy.decompress(&page(2, 1_000), 0).unwrap();
+        let place = first.as_ptr();
+        drop(first);
+        // Shorter ones fit, longer ones do not, and what is in use is left alone.
+        let third = snappy.decompress(&page(3, 900), 0).unwrap();
+        assert_eq!(third.as_ptr(), place);
+        let fourth = snappy.decompress(&page(4, 2_000), 0).unwrap();
+        for (page, byte, n) in [(second, 2, 1_000), (third, 3, 900), (fourth, 4, 2_000)] {
+            assert_eq!(page, vec![byte; n]);
+        }
+        for n in 0..100 {
+            snappy.decompress(&page(n, 10 * usize::from(n)), 0).unwrap();
+        }
+        assert!(snappy.memory.held.lock().unwrap().len() <= MOST_HELD);
+    }
+
+    #[test]
+    fn levels_in_front_are_left_as_they_are() {
+        let plain = Bytes::from([&b"levels"[..], &compressed(b"values")].concat());
+        assert_eq!(
+            snappy().decompress(&plain, 6).unwrap(),
+            &b"levelsvalues"[..]
+        );
+        let levels_alone = Bytes::from_static(b"levels");
+        assert_eq!(snappy().decompress(&levels_alone, 6).unwrap(), levels_alone);
+        assert!(snappy().decompress(&levels_alone, 7).is_err());
+    }
+
+    #[test]
+    fn damaged_bytes_are_errors_or_other_values() {
+        let mut random = StdRng::seed_from_u64(0);
+        let whole = compressed(
+            &(0..3_000_u32)
+                .flat_map(u32::to_le_bytes)
+                .collect::<Vec<_>>(),
+        );
+        let (mut n_errors, mut snappy) = (0, snappy());
+        for _ in 0..5_000 {
+            let mut bytes = whole.clone();
+            let at = random.random_range(0..bytes.len());
+            match random.random_bool(0.2) {
+                true => bytes.truncate(at),
+                false => bytes[at] ^= 1 << random.random_range(0..8),
+            }
+            n_errors += usize::from(snappy.decompress(&bytes.into(), 0).is_err());
+        }
+        assert!(n_errors > 500, "{n_errors}");
+        // More than so few bytes can stand for is not even asked for.
+        let endless = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0]);
+        assert!(snappy.decompress(&endless, 0).is_err());
     }
 }
