@@ -13,8 +13,10 @@ use parquet::errors::{ParquetError, Result};
 
 use super::groups::GroupWriter;
 
-/// Deals that are held at most: one that is encoded, and one that waits.
+/// Deals that some column has yet to take, at most.
 const MOST_DEALS: usize = 2;
+/// Row groups that are not passed on, at most: one that waits for an output that is slower, and one that is encoded.
+const MOST_GROUPS: usize = 2;
 
 /// Encodes row groups and passes them on in order. Dropped unfinished, it ends.
 pub(super) struct Encoder {
@@ -36,6 +38,8 @@ struct State {
     /// Not there while a thread passes a row group on.
     writer: Option<GroupWriter>,
     failure: Option<ParquetError>,
+    /// Whether there was a failure, be it told or not.
+    has_failed: bool,
     is_over: bool,
 }
 
@@ -57,8 +61,6 @@ struct Column {
     leaves: Option<Leaves>,
     /// Of those that it has taken.
     n_deals: usize,
-    /// About, as of then.
-    n_bytes: usize,
     chunks: Option<Vec<ArrowColumnChunk>>,
 }
 
@@ -86,6 +88,7 @@ impl Encoder {
             n_begun: 0,
             writer: Some(writer),
             failure: None,
+            has_failed: false,
             is_over: false,
         };
         let shared = Arc::new(Shared {
@@ -115,7 +118,6 @@ impl Encoder {
             columns.push(Column {
                 leaves: Some(writers.by_ref().take(n_leaves).collect()),
                 n_deals: 0,
-                n_bytes: 0,
                 chunks: None,
             });
         }
@@ -131,21 +133,21 @@ impl Encoder {
         Ok(())
     }
 
-    /// Gives rows to the row group that was begun last, and waits as long as too many others wait. Answers how many
-    /// bytes the row group has, about.
+    /// Gives rows to the row group that was begun last, and waits as long as too many others wait.
     ///
     /// # Errors
     /// Why earlier rows could not be encoded or written.
-    pub(super) fn deal(&self, rows: Deal) -> Result<usize> {
-        let mut state = self.shared.wait(|state| state.n_deals() < MOST_DEALS)?;
+    pub(super) fn deal(&self, rows: Deal) -> Result<()> {
+        let has_room =
+            |state: &State| state.n_deals() < MOST_DEALS && state.groups.len() <= MOST_GROUPS;
+        let mut state = self.shared.wait(has_room)?;
         let Some(group) = state.groups.back_mut() else {
             return Err(defect("rows were dealt to no row group"));
         };
         group.deals.push(Some(Arc::new(rows)));
         group.let_go();
-        let n_bytes = group.columns.iter().map(|column| column.n_bytes).sum();
         self.shared.changed.notify_all();
-        Ok(n_bytes)
+        Ok(())
     }
 
     /// Ends the row group that was begun last.
@@ -189,8 +191,9 @@ impl Shared {
     fn wait(&self, is_wanted: impl Fn(&State) -> bool) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         loop {
-            if let Some(failure) = state.failure.take() {
-                return Err(failure);
+            if state.has_failed {
+                let failure = state.failure.take();
+                return Err(failure.unwrap_or_else(|| defect("rows before could not be written")));
             }
             if is_wanted(&state) {
                 return Ok(state);
@@ -261,6 +264,7 @@ impl State {
     fn keep_failure(&mut self, result: Result<()>) {
         if let Err(failure) = result {
             self.failure.get_or_insert(failure);
+            self.has_failed = true;
             // Nothing more is to be encoded.
             self.groups.clear();
         }
@@ -311,10 +315,6 @@ impl State {
         match done {
             Done::Closed(chunks) => column.chunks = Some(chunks),
             Done::Taken(leaves) => {
-                let bytes = leaves
-                    .iter()
-                    .map(ArrowColumnWriter::get_estimated_total_bytes);
-                column.n_bytes = bytes.sum();
                 column.n_deals += 1;
                 column.leaves = Some(leaves);
                 group.let_go();

@@ -15,8 +15,8 @@ use super::encoder::Encoder;
 use super::groups::GroupWriter;
 use super::target::Target;
 
-/// A row group ends when it holds this much, so that memory stays bounded.
-const GROUP_BYTES: usize = 64 << 20;
+/// A row group ends when its rows took this much before they were encoded, so that memory stays bounded.
+const GROUP_BYTES: usize = 128 << 20;
 /// And when it has this many rows, so that readers on several cores have something to share.
 const GROUP_ROWS: usize = 1 << 18;
 /// Rows are gathered up to this number before their columns are dealt out, which has its price.
@@ -36,6 +36,7 @@ pub(super) struct ParquetRows {
     n_groups: usize,
     /// Of the row group that is begun, if any is.
     n_group_rows: usize,
+    n_group_bytes: usize,
     /// Rows that were not dealt out yet.
     waiting: Vec<RecordBatch>,
     n_waiting: usize,
@@ -55,6 +56,7 @@ impl ParquetRows {
             file: None,
             n_groups: 0,
             n_group_rows: 0,
+            n_group_bytes: 0,
             waiting: Vec::new(),
             n_waiting: 0,
             n_waiting_bytes: 0,
@@ -112,10 +114,11 @@ impl ParquetRows {
             file.encoder.begin(writers)?;
         }
         let waiting = std::mem::take(&mut self.waiting);
-        let n_bytes = self.file()?.encoder.deal(waiting)?;
+        self.file()?.encoder.deal(waiting)?;
         self.n_group_rows += self.n_waiting;
+        self.n_group_bytes += self.n_waiting_bytes;
         (self.n_waiting, self.n_waiting_bytes) = (0, 0);
-        if n_bytes >= GROUP_BYTES {
+        if self.n_group_bytes >= GROUP_BYTES {
             self.end_group();
         }
         Ok(())
@@ -129,7 +132,7 @@ impl ParquetRows {
             file.encoder.end();
         }
         self.n_groups += 1;
-        self.n_group_rows = 0;
+        (self.n_group_rows, self.n_group_bytes) = (0, 0);
     }
 }
 

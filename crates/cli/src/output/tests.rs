@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
-use arrow_array::types::Int32Type;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{
     ArrayRef, DictionaryArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
@@ -115,6 +116,47 @@ async fn parquet_and_arrow_read_back_equal() {
         entries(folder.path()),
         ["a.arrow", "a.arrows", "a.feather", "a.parquet"]
     );
+}
+
+#[tokio::test]
+async fn row_groups_of_parquet_come_in_order_and_the_same_on_every_run() {
+    use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    const N_ROWS: i64 = 900_000;
+    let batch = |first: i64| {
+        let numbers = first..N_ROWS.min(first + 7_000);
+        let texts = numbers.clone().map(|n| (n % 3 > 0).then(|| n.to_string()));
+        let columns: [(&str, ArrayRef); 2] = [
+            ("n", Arc::new(Int64Array::from_iter_values(numbers))),
+            ("text", Arc::new(texts.collect::<StringArray>())),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["a.parquet", "b.parquet"].map(|name| folder.path().join(name));
+    for path in &paths {
+        let batches = (0..N_ROWS).step_by(7_000).map(batch).collect();
+        assert_eq!(write(path, batches).await.unwrap().n_rows, N_ROWS as u64);
+    }
+    let [one, other] = paths.map(|path| std::fs::read(path).unwrap());
+    assert!(one == other);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(one)).unwrap();
+    let groups = reader.metadata().row_groups().iter();
+    let n_rows: Vec<i64> = groups.map(|group| group.num_rows()).collect();
+    assert_eq!(n_rows, [1 << 18, 1 << 18, 1 << 18, N_ROWS - 3 * (1 << 18)]);
+    let mut next = 0;
+    for rows in reader.build().unwrap() {
+        let rows = rows.unwrap();
+        let numbers = rows.column(0).as_primitive::<Int64Type>();
+        let texts = rows.column(1).as_string::<i32>();
+        for (number, text) in numbers.values().iter().zip(texts) {
+            assert_eq!(*number, next);
+            let expected = (next % 3 > 0).then(|| next.to_string());
+            assert_eq!(text, expected.as_deref());
+            next += 1;
+        }
+    }
+    assert_eq!(next, N_ROWS);
 }
 
 fn arrow_rows(batches: &[RecordBatch]) -> usize {

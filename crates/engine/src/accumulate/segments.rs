@@ -101,11 +101,7 @@ impl Segments {
         });
         let cuts = Ascending::new(cuts, n_threads);
         Self {
-            places: cuts.by_number(
-                std::env::var("NT").map_or(N_TIMES, |s| s.parse().unwrap()),
-                &is_covered,
-                n_threads,
-            ),
+            places: cuts.by_number(N_TIMES, &is_covered, n_threads),
             n_places: is_covered.iter().filter(|is_covered| **is_covered).count(),
             windows_us,
             cuts,

@@ -18,6 +18,8 @@ use super::runs::damaged;
 
 /// Some for each column that is read at the same time, by each of some threads.
 const MOST_HELD: usize = 32;
+/// Times as much memory as a page needs, at most: who looks at values where they lie holds all of it.
+const MOST_SPARE: usize = 4;
 /// Snappy makes at most 64 bytes of three.
 const MOST_RATIO: usize = 22;
 
@@ -28,12 +30,13 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// So many bytes or more: those of a page that is done with, if there is one.
+    /// So many bytes or somewhat more: those of a page that is done with, if there is one.
     fn take(&self, n_bytes: usize) -> BytesMut {
+        let fits = n_bytes..=n_bytes.saturating_mul(MOST_SPARE);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for at in 0..held.len() {
             match std::mem::take(&mut held[at]).try_into_mut() {
-                Ok(memory) if memory.len() >= n_bytes => {
+                Ok(memory) if fits.contains(&memory.len()) => {
                     held.swap_remove(at);
                     return memory;
                 }
