@@ -68,6 +68,14 @@ impl<T: Pod> Pages<T> {
         self.n_items = n_items;
     }
 
+    /// Leaves so many of the items.
+    pub(crate) fn truncate(&mut self, n_items: usize) {
+        self.n_items = n_items.min(self.n_items);
+        if let Memory::Few(items) = &mut self.memory {
+            items.truncate(n_items);
+        }
+    }
+
     /// Bytes that are held, or will be where they have not been touched.
     pub(crate) fn memory(&self) -> usize {
         match &self.memory {
@@ -136,6 +144,11 @@ mod tests {
                 }
                 assert!(pages[n_items..].iter().all(|item| *item == [0; 3]));
             }
+            let last = pages[..n_items].last().copied();
+            pages.truncate(n_items);
+            assert_eq!((pages.len(), pages.last().copied()), (n_items, last));
+            pages.truncate(n_items + 1);
+            assert_eq!(pages.len(), n_items);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Work that falls into parts, on a thread each, for as long as one call takes.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Fewer items than this are not worth a thread.
 const LEAST_ITEMS: usize = 1 << 15;
@@ -88,6 +89,25 @@ pub(crate) fn each<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync
     })
 }
 
+/// The same with so many threads, of which each takes the next item when it is done with one.
+pub(crate) fn all<T: Send, R: Send>(
+    items: Vec<T>,
+    n_threads: usize,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let n_threads = n_threads.clamp(1, items.len().max(1));
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let of_threads = each(vec![(); n_threads], |()| {
+        let taken = std::iter::from_fn(next);
+        let done = taken.map(|(number, item)| (number, work(item)));
+        done.collect::<Vec<_>>()
+    });
+    let mut results: Vec<(usize, R)> = of_threads.into_iter().flatten().collect();
+    results.sort_unstable_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +143,10 @@ mod tests {
         assert!(map(&[], 3, |n: u32| n).is_empty());
         assert_eq!(each((0..9).collect(), |n: u32| n * n)[8], 64);
         assert!(each(Vec::<u32>::new(), |n| n).is_empty());
+        for n_threads in [0, 1, 3, 20] {
+            let squares = all((0..9).collect(), n_threads, |n: u32| n * n);
+            assert_eq!(squares, [0, 1, 4, 9, 16, 25, 36, 49, 64]);
+            assert!(all(Vec::<u32>::new(), n_threads, |n| n).is_empty());
+        }
     }
 }

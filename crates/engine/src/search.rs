@@ -20,7 +20,7 @@ pub(crate) const NO_PLACE: u32 = u32::MAX;
 /// The numbers of many keys side by side, ascending within each key's range.
 #[derive(Debug)]
 pub(crate) struct Ascending {
-    numbers: Vec<i64>,
+    numbers: Pages<i64>,
     /// The upper bits of each.
     upper: Pages<u32>,
     bits: UpperBits,
@@ -91,7 +91,8 @@ impl UpperBits {
 
 impl Ascending {
     /// On so many threads.
-    pub(crate) fn new(numbers: Vec<i64>, n_threads: usize) -> Self {
+    pub(crate) fn new(numbers: impl Into<Pages<i64>>, n_threads: usize) -> Self {
+        let numbers = numbers.into();
         let bits = UpperBits::within(&numbers, n_threads);
         let mut upper = Pages::zeroed(numbers.len());
         parallel::fill(&numbers, &mut upper, n_threads, |number| bits.of(number));
@@ -107,7 +108,7 @@ impl Ascending {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.numbers.capacity() * size_of::<i64>() + self.upper.memory()
+        self.numbers.memory() + self.upper.memory()
     }
 
     /// The least and the greatest number; the same where there is none.

@@ -43,47 +43,54 @@ pub(crate) struct SpineIndex {
     row_slots: Vec<u32>,
 }
 
-/// A row's time and place. Once sorted, its slot among those of the part in place of the time.
-type TimedRow = [i64; 2];
-
-/// The rows of some consecutive keys, each with its time.
+/// The rows of some consecutive keys.
 struct SpinePart<'a> {
     /// The first row of each key, and at the end one after the last.
     starts: &'a [u32],
-    rows: &'a mut [TimedRow],
+    /// Each row's time, key by key.
+    times: &'a mut [i64],
+    /// Each row's place in the spine.
+    rows: &'a mut [u32],
 }
 
 /// The same, sorted.
 struct SortedPart<'a> {
-    rows: &'a mut [TimedRow],
-    /// The times of the slots.
-    times: Vec<i64>,
+    rows: &'a [u32],
+    /// Whether a row begins a slot. The times of slots lie where the first rows' did.
+    is_first: Vec<bool>,
+    n_slots: usize,
     /// The first slot of each key.
     starts: Vec<u32>,
 }
 
 impl<'a> SpinePart<'a> {
     fn sort(self) -> SortedPart<'a> {
-        let mut times = Vec::with_capacity(self.rows.len());
         let mut starts = Vec::with_capacity(self.starts.len());
-        let before = self.starts[0];
+        let mut is_first = Vec::with_capacity(self.rows.len());
+        let (before, mut n_slots) = (self.starts[0], 0);
+        let mut of_key: Vec<(i64, u32)> = Vec::new();
         for range in self.starts.windows(2) {
-            let of_key = &mut self.rows[(range[0] - before) as usize..(range[1] - before) as usize];
+            let range = (range[0] - before) as usize..(range[1] - before) as usize;
+            of_key.clear();
+            let times = self.times[range.clone()].iter().copied();
+            of_key.extend(times.zip(self.rows[range.clone()].iter().copied()));
             of_key.sort_unstable();
-            starts.push(times.len() as u32);
+            starts.push(n_slots as u32);
             let mut last = None;
-            for row in of_key {
-                let [time, _] = row;
-                if last != Some(*time) {
-                    last = Some(*time);
-                    times.push(*time);
+            for (place, &(time, row)) in self.rows[range].iter_mut().zip(&of_key) {
+                *place = row;
+                is_first.push(last != Some(time));
+                if last != Some(time) {
+                    last = Some(time);
+                    self.times[n_slots] = time;
+                    n_slots += 1;
                 }
-                *time = times.len() as i64 - 1;
             }
         }
         SortedPart {
             rows: self.rows,
-            times,
+            is_first,
+            n_slots,
             starts,
         }
     }
@@ -166,7 +173,7 @@ impl SpineIndex {
         let mut table = encoder.table();
         let mut numbers = vec![NO_KEY; rows.n_rows()];
         let mut rest = numbers.as_mut_slice();
-        let mut times = Vec::with_capacity(rows.batches.len());
+        let mut of_batches = Vec::with_capacity(rows.batches.len());
         for batch in &rows.batches {
             let columns: Vec<_> = names
                 .iter()
@@ -178,9 +185,9 @@ impl SpineIndex {
             let numbers;
             (numbers, rest) = std::mem::take(&mut rest).split_at_mut(batch.num_rows());
             table.number_all(&encoded, |row| of_batch.is_valid(row), numbers);
-            times.push(of_batch);
+            of_batches.push(of_batch);
         }
-        let times = times.iter().flat_map(|times| times.values().iter());
+        let of_rows = of_batches.iter().flat_map(|times| times.values().iter());
 
         // Rows are dealt to their keys, and then only those of one key are sorted.
         let mut starts = vec![0_u32; table.len() + 1];
@@ -191,59 +198,64 @@ impl SpineIndex {
             starts[at] += starts[at - 1];
         }
         let mut next = starts.clone();
-        let mut order = Pages::<TimedRow>::zeroed(next[table.len()] as usize);
-        let in_order: &mut [TimedRow] = &mut order;
-        for ((row, &number), &time) in (0..).zip(&numbers).zip(times) {
+        let n_dealt = next[table.len()] as usize;
+        let (mut times, mut dealt) = (Pages::<i64>::zeroed(n_dealt), vec![0; n_dealt]);
+        let in_order: &mut [i64] = &mut times;
+        for ((row, &number), &time) in (0..).zip(&numbers).zip(of_rows) {
             if number != NO_KEY {
                 let place = &mut next[number as usize];
-                in_order[*place as usize] = [time, row];
+                (in_order[*place as usize], dealt[*place as usize]) = (time, row);
                 *place += 1;
             }
         }
         drop(next);
 
-        let n_parts = parallel::n_parts(in_order.len(), n_threads);
-        let mut rest = in_order;
+        let n_parts = parallel::n_parts(n_dealt, n_threads);
+        let (mut times_left, mut rows_left) = (in_order, dealt.as_mut_slice());
         let mut parts = Vec::with_capacity(n_parts);
         for keys in parallel::group_ranges(&starts, n_parts) {
             let n_rows = (starts[keys.end] - starts[keys.start]) as usize;
-            let (rows, others) = std::mem::take(&mut rest).split_at_mut(n_rows);
-            rest = others;
+            let (times, rows);
+            (times, times_left) = std::mem::take(&mut times_left).split_at_mut(n_rows);
+            (rows, rows_left) = std::mem::take(&mut rows_left).split_at_mut(n_rows);
             parts.push(SpinePart {
                 starts: &starts[keys.start..=keys.end],
+                times,
                 rows,
             });
         }
         let sorted = parallel::each(parts, SpinePart::sort);
         let row_slots: Vec<AtomicU32> = numbers.into_iter().map(|_| NO_SLOT.into()).collect();
-        let (mut slot_times, mut slot_starts) = (Vec::new(), Vec::new());
-        let mut dealt = Vec::with_capacity(n_parts);
-        for SortedPart {
-            rows,
-            times,
-            starts,
-        } in sorted
-        {
-            let first = slot_times.len() as u32;
-            dealt.push((first, rows));
-            slot_starts.extend(starts.into_iter().map(|start| first + start));
-            match slot_times.is_empty() {
-                true => slot_times = times,
-                false => slot_times.extend(times),
-            }
+        let mut n_slots = 0;
+        let mut slot_starts = Vec::with_capacity(starts.len());
+        let (mut lengths, mut dealt) = (Vec::with_capacity(n_parts), Vec::with_capacity(n_parts));
+        for part in sorted {
+            let first = n_slots as u32;
+            slot_starts.extend(part.starts.iter().map(|start| first + start));
+            lengths.push((part.rows.len(), part.n_slots));
+            n_slots += part.n_slots;
+            dealt.push((part, first));
         }
-        slot_starts.push(slot_times.len() as u32);
-        parallel::each(dealt, |(first, rows)| {
-            for &[slot, row] in rows.iter() {
-                row_slots[row as usize].store(first + slot as u32, Ordering::Relaxed);
+        slot_starts.push(n_slots as u32);
+        parallel::each(dealt, |(part, mut n_begun)| {
+            for (&row, &is_first) in part.rows.iter().zip(&part.is_first) {
+                n_begun += u32::from(is_first);
+                row_slots[row as usize].store(n_begun - 1, Ordering::Relaxed);
             }
         });
+        let (mut from, mut to) = (0, 0);
+        for (n_rows, n_slots) in lengths {
+            // Where all rows before begin a slot, they lie there already.
+            times.copy_within(from..from + n_slots, to);
+            (from, to) = (from + n_rows, to + n_slots);
+        }
+        times.truncate(n_slots);
         let row_slots = row_slots.into_iter().map(AtomicU32::into_inner).collect();
         table.settle();
         Ok(Self {
             keys: table,
             starts: slot_starts,
-            times: Ascending::new(slot_times, n_threads),
+            times: Ascending::new(times, n_threads),
             row_slots,
         })
     }

@@ -24,9 +24,16 @@ pub(crate) struct Woven {
     words: Pages<u64>,
     n_rows: usize,
     n_pushed: usize,
-    /// Of each eight columns, in a bit each, which values of a row are null; none where no value is.
-    nulls: Vec<Option<Vec<u8>>>,
+    nulls: NullBits,
 }
+
+/// Room for some rows, which can be woven on any thread.
+pub(crate) struct Room<'a> {
+    words: &'a mut [u64],
+}
+
+/// Of each eight columns of some rows, in a bit each, which values of a row are null; none where no value is.
+pub(crate) type NullBits = Vec<Option<Vec<u8>>>;
 
 /// Whether a column can be woven.
 pub(crate) fn is_of_words(data_type: &DataType) -> bool {
@@ -45,21 +52,25 @@ impl Woven {
         }
     }
 
-    /// Weaves the next rows, for which there is room.
-    pub(crate) fn push(&mut self, columns: &[&ArrayRef]) {
-        let n_rows = columns.first().map_or(0, |column| column.len());
-        let (first, width) = (self.n_pushed, self.types.len());
-        weave(
-            columns,
-            &mut self.words[first * width..(first + n_rows) * width],
-        );
-        for (at, column) in columns.iter().enumerate() {
-            if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
-                let are_null = &mut self.nulls[at / NULL_BITS];
-                let are_null = are_null.get_or_insert_with(|| vec![0; self.n_rows]);
-                for (are_null, is_valid) in are_null[first..].iter_mut().zip(nulls) {
-                    *are_null |= u8::from(!is_valid) << (at % NULL_BITS);
-                }
+    /// Room for the next rows, in parts of so many rows. There must be as much.
+    pub(crate) fn room(&mut self, parts: impl Iterator<Item = usize>) -> Vec<Room<'_>> {
+        let width = self.types.len();
+        let mut left = &mut self.words[self.n_pushed * width..];
+        let parts = parts.map(|n_rows| {
+            let words;
+            (words, left) = std::mem::take(&mut left).split_at_mut(n_rows * width);
+            Room { words }
+        });
+        parts.collect()
+    }
+
+    /// Takes in the next rows, which were woven where they lie.
+    pub(crate) fn add(&mut self, n_rows: usize, nulls: NullBits) {
+        let first = self.n_pushed;
+        for (all, own) in self.nulls.iter_mut().zip(nulls) {
+            if let Some(own) = own {
+                let all = all.get_or_insert_with(|| vec![0; self.n_rows]);
+                all[first..first + n_rows].copy_from_slice(&own);
             }
         }
         self.n_pushed += n_rows;
@@ -102,22 +113,37 @@ impl Woven {
     }
 }
 
-/// Writes a batch's columns into its rows' words.
-fn weave(batch: &[&ArrayRef], words: &mut [u64]) {
-    let data: Vec<_> = batch.iter().map(|column| column.to_data()).collect();
-    let columns: Vec<&[u64]> = data
-        .iter()
-        .map(|data| &data.buffer::<u64>(0)[..data.len()])
-        .collect();
-    let width = columns.len();
-    for (number, rows) in words.chunks_mut((TOGETHER * width).max(1)).enumerate() {
-        let first = number * TOGETHER;
-        for (at, column) in columns.iter().enumerate() {
-            let values = &column[first..first + rows.len() / width];
-            for (row, value) in rows.chunks_mut(width).zip(values) {
-                row[at] = *value;
+impl Room<'_> {
+    /// Writes columns into the words of their rows, of which there are as many as there is room for.
+    pub(crate) fn weave(self, batch: &[&ArrayRef]) -> NullBits {
+        let data: Vec<_> = batch.iter().map(|column| column.to_data()).collect();
+        let columns: Vec<&[u64]> = data
+            .iter()
+            .map(|data| &data.buffer::<u64>(0)[..data.len()])
+            .collect();
+        let width = columns.len();
+        for (number, rows) in self.words.chunks_mut((TOGETHER * width).max(1)).enumerate() {
+            let first = number * TOGETHER;
+            for (at, column) in columns.iter().enumerate() {
+                let values = &column[first..first + rows.len() / width];
+                for (row, value) in rows.chunks_mut(width).zip(values) {
+                    row[at] = *value;
+                }
             }
         }
+        let together = batch.chunks(NULL_BITS).map(|columns| {
+            let mut bits = None;
+            for (at, column) in columns.iter().enumerate() {
+                if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
+                    let bits = bits.get_or_insert_with(|| vec![0; column.len()]);
+                    for (bits, is_valid) in bits.iter_mut().zip(nulls) {
+                        *bits |= u8::from(!is_valid) << at;
+                    }
+                }
+            }
+            bits
+        });
+        together.collect()
     }
 }
 
@@ -143,7 +169,20 @@ mod tests {
             let floats = Float64Array::from_iter_values((start..end).map(|n| n as f64 / 3.0));
             let some: Int64Array = (start..end).map(rare).collect();
             let (ints, floats): (ArrayRef, ArrayRef) = (Arc::new(ints), Arc::new(floats));
-            woven.push(&[&ints, &floats, &(Arc::new(some) as ArrayRef)]);
+            let some: ArrayRef = Arc::new(some);
+            let n_rows = ints.len();
+            let half = n_rows / 2;
+            let room = woven.room([half, n_rows - half].into_iter());
+            let halves = room.into_iter().zip([(0, half), (half, n_rows - half)]);
+            let nulls: Vec<NullBits> = halves
+                .map(|(room, (from, n))| {
+                    let columns = [&ints, &floats, &some].map(|column| column.slice(from, n));
+                    room.weave(&columns.iter().collect::<Vec<_>>())
+                })
+                .collect();
+            for (n, nulls) in [half, n_rows - half].into_iter().zip(nulls) {
+                woven.add(n, nulls);
+            }
         }
         let rows: UInt32Array = (0..5_000_u32)
             .map(|row| (row % 7 != 0).then_some(row * 7_919 % n as u32))

@@ -159,7 +159,7 @@ mod tests {
             let far = [cuts[0].saturating_sub(3 * DAY), 500 * DAY];
             let n = cuts.len() as u32;
             let all = far[..1].iter().chain(&cuts).chain(&far[1..]).copied();
-            let ascending = Ascending::new(all.collect(), 1);
+            let ascending = Ascending::new(all.collect::<Vec<_>>(), 1);
             let ascending = ascending.searched();
             let mut times = vec![i64::MIN, i64::MAX];
             for by in [0, 1, 3_000_000, DAY / 3, 30 * DAY] {

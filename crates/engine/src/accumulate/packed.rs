@@ -94,6 +94,11 @@ impl Layout {
             _ => self.width,
         }
     }
+
+    /// Bytes from one row to the next.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.width() * size_of::<u64>()) as u64
+    }
 }
 
 impl Half {

@@ -6,67 +6,112 @@ use provender_core::model::AggregateFunction;
 use provender_core::request::ViewJoin;
 
 use super::aggregation::window_aggregations;
-use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::Occurrences;
 use super::last_cells::LastCell;
-use super::moments::Moments;
 use super::ordinal;
+use super::packed::{Layout, Simple};
 use super::partial::have_same_partials;
 use super::segments::Segments;
 
 /// Bytes that a slot takes for the windows of views, by estimate since the types of columns are not known:
 /// of what all workers share, and of what each worker counts.
 pub(crate) fn bytes_per_slot(views: &[ViewJoin]) -> (u64, u64) {
-    // Of each counter: the column, a function, the lengths of its windows, and the bytes of a cell.
-    type Counted<'a> = (Option<&'a str>, AggregateFunction, Vec<i64>, u64);
     let mut counters: Vec<Counted<'_>> = Vec::new();
     for (_, request) in window_aggregations(views) {
-        let (column, function) = (request.column.as_deref(), request.function);
-        let bytes = cell_bytes(function, &request.value_type);
-        let known = counters.iter_mut().find(|(of, as_function, ..)| {
-            *of == column && have_same_partials(*as_function, function)
+        let one = Counted {
+            column: request.column.as_deref(),
+            function: request.function,
+            output: &request.value_type,
+            windows_us: vec![request.window_us],
+        };
+        let known = counters.iter_mut().find(|known| {
+            known.column == one.column && have_same_partials(known.function, one.function)
         });
         match known {
-            Some((_, _, windows_us, held)) => {
-                *held = bytes.max(*held);
-                if !windows_us.contains(&request.window_us) {
-                    windows_us.push(request.window_us);
+            Some(known) => {
+                if !known.windows_us.contains(&request.window_us) {
+                    known.windows_us.push(request.window_us);
+                }
+                // Sums and means of one column may differ in that.
+                if one.bytes() > known.bytes() {
+                    (known.function, known.output) = (one.function, one.output);
                 }
             }
-            None => counters.push((column, function, vec![request.window_us], bytes)),
+            None => counters.push(one),
         }
     }
-    let cells = |windows_us: &Vec<i64>| 1 + windows_us.len() as u64;
-    let each = counters
+    // Of each lengths of windows: the rows of cells, and bytes that lie elsewhere.
+    let mut cells: Vec<(&[i64], Layout, u64)> = Vec::new();
+    for counter in &counters {
+        let windows_us = counter.windows_us.as_slice();
+        let at = cells.iter().position(|(us, ..)| *us == windows_us);
+        let at = at.unwrap_or_else(|| {
+            cells.push((windows_us, Layout::default(), 0));
+            cells.len() - 1
+        });
+        let (_, layout, elsewhere) = &mut cells[at];
+        match simple(counter.function, counter.output) {
+            Some(simple) => {
+                layout.add(simple);
+            }
+            None => *elsewhere += cell_bytes(counter.function, counter.output),
+        }
+    }
+    let n_cells = |windows_us: &[i64]| 1 + windows_us.len() as u64;
+    let shared = cells
         .iter()
-        .map(|(.., windows_us, bytes)| cells(windows_us) * bytes);
-    let each: u64 = each.sum();
-    let mut cuts: Vec<&Vec<i64>> = counters
-        .iter()
-        .map(|(_, _, windows_us, _)| windows_us)
-        .collect();
-    cuts.sort_unstable();
-    cuts.dedup();
+        .map(|(windows_us, ..)| n_cells(windows_us) * Segments::CELL_BYTES);
     // There may be a key for each slot.
-    let each = each + cuts.len() as u64 * LastCell::BYTES;
-    let shared = cuts
-        .into_iter()
-        .map(|windows_us| cells(windows_us) * Segments::CELL_BYTES);
-    (shared.sum(), each)
+    let each = cells.iter().map(|(windows_us, layout, elsewhere)| {
+        n_cells(windows_us) * (layout.bytes() + elsewhere) + LastCell::BYTES
+    });
+    (shared.sum(), each.sum())
 }
 
-/// Bytes of a node for a function's values of some type, by estimate where they are of any length.
-fn cell_bytes(function: AggregateFunction, output: &ValueType) -> u64 {
+/// A column that is counted, as far as requests tell it.
+struct Counted<'a> {
+    column: Option<&'a str>,
+    function: AggregateFunction,
+    output: &'a ValueType,
+    windows_us: Vec<i64>,
+}
+
+impl Counted<'_> {
+    /// Of a cell.
+    fn bytes(&self) -> u64 {
+        match simple(self.function, self.output) {
+            Some(simple) => {
+                let mut layout = Layout::default();
+                layout.add(simple);
+                layout.bytes()
+            }
+            None => cell_bytes(self.function, self.output),
+        }
+    }
+}
+
+/// What a cell's row holds for a function's values of some type, if they are simple.
+fn simple(function: AggregateFunction, output: &ValueType) -> Option<Simple> {
     use AggregateFunction as F;
     let is_narrow = ordinal::is_narrow(output);
+    match function {
+        F::Count => Some(Simple::Count),
+        F::Sum | F::Mean if output.is_float() => Some(Simple::SumFloat),
+        F::Sum | F::Mean if is_narrow => Some(Simple::SumWhole),
+        F::Stddev => Some(Simple::Moments),
+        F::Min | F::Max if output.to_arrow().primitive_width().is_some() && is_narrow => {
+            Some(Simple::Extreme)
+        }
+        _ => None,
+    }
+}
+
+/// Bytes of a cell for all others, by estimate where they are of any length.
+fn cell_bytes(function: AggregateFunction, output: &ValueType) -> u64 {
+    use AggregateFunction as F;
     let n_bytes = match function {
-        F::Count => size_of::<u64>(),
-        F::Sum if output.is_float() => size_of::<FloatSum>(),
-        F::Sum | F::Mean if is_narrow => size_of::<WholeSum>(),
         F::Sum | F::Mean => size_of::<(u64, i256)>(),
-        F::Stddev => size_of::<Moments>(),
         F::Min | F::Max if output.to_arrow().primitive_width().is_none() => 48,
-        F::Min | F::Max if is_narrow => size_of::<Extreme>(),
         F::Min | F::Max => size_of::<Option<i128>>(),
         // Some values.
         _ => 4 * size_of::<Occurrences<i128>>(),
@@ -100,18 +145,30 @@ mod tests {
             let Some(output) = function.result_type(Some(input)) else {
                 continue;
             };
-            let reckoned = 100 * cell_bytes(function, &output);
             // That sums are of wide numbers cannot be told by their own type.
             let is_told = ordinal::is_narrow(input) || !ordinal::is_narrow(&output);
             let aggregate = Aggregate {
                 function,
                 input: Some(input.clone()),
-                output,
+                output: output.clone(),
             };
-            let taken = aggregate.partials(100)?.memory() as u64;
+            let taken = match aggregate.simple() {
+                Some(simple) => {
+                    let mut layout = Layout::default();
+                    layout.add(simple);
+                    layout.bytes()
+                }
+                None => aggregate.partials(100)?.memory() as u64 / 100,
+            };
+            let reckoned = Counted {
+                column: None,
+                function,
+                output: &output,
+                windows_us: Vec::new(),
+            };
             let is_sum = have_same_partials(function, AggregateFunction::Sum);
             assert!(
-                taken <= reckoned || (is_sum && !is_told),
+                taken <= reckoned.bytes() || (is_sum && !is_told),
                 "{function} of {input}"
             );
             n_looked_at += 1;

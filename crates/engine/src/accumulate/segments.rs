@@ -74,8 +74,8 @@ impl Segments {
     pub(super) fn new(index: &SpineIndex, windows_us: Vec<i64>, n_threads: usize) -> Self {
         let width = 1 + windows_us.len();
         let n_cells = index.n_slots() * width;
-        let (mut cuts, mut is_covered) = (vec![0; n_cells], vec![false; n_cells]);
-        let (mut cuts_left, mut covered_left) = (cuts.as_mut_slice(), is_covered.as_mut_slice());
+        let (mut cuts, mut is_covered) = (Pages::zeroed(n_cells), vec![false; n_cells]);
+        let (mut cuts_left, mut covered_left) = (&mut cuts[..], is_covered.as_mut_slice());
         let n_parts = parallel::n_parts(n_cells, n_threads);
         let mut parts = Vec::with_capacity(n_parts);
         for keys in parallel::group_ranges(index.starts(), n_parts) {

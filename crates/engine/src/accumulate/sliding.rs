@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
-use provender_core::Result;
 use provender_core::request::ViewJoin;
+use provender_core::{Context, Result};
 
 use super::aggregation::{Aggregation, window_aggregations};
 use super::cell_rows::CellRows;
@@ -16,6 +16,7 @@ use super::last_cells::LastCells;
 use super::packed::{Held, Layout};
 use super::partial::{Input, Partials};
 use super::segments::{Counted, Segments, Window};
+use crate::error::defect;
 use crate::parallel;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
@@ -49,20 +50,6 @@ pub(crate) struct WindowCells {
     partials: Vec<Option<Partials>>,
     grown: usize,
     found: Vec<Counted>,
-}
-
-/// Some keys' windows of some counters.
-#[derive(Debug)]
-pub(crate) struct WindowPart {
-    keys: Range<usize>,
-    counters: Range<usize>,
-}
-
-/// The values of all slots, which come part by part.
-pub(crate) struct PartAnswers {
-    /// Those of the next keys, as far as they are there.
-    columns: Vec<Option<ArrayRef>>,
-    values: Numbered,
 }
 
 /// Slots of a part, about: their cells and windows should fit the second cache.
@@ -187,47 +174,54 @@ impl WindowPlan {
         Ok(())
     }
 
-    /// What can be finished at the same time, on so many threads: the windows of some keys each.
-    pub(crate) fn parts(&self, index: &SpineIndex, n_threads: usize) -> Vec<WindowPart> {
-        let n_parts = index.n_slots().div_ceil(PART_SLOTS).max(1);
-        let keys = parallel::group_ranges(index.starts(), n_parts);
-        // What cells hold of all counters lies together, but a few keys alone would keep a few threads busy.
-        let n_of_keys = keys.iter().filter(|keys| !keys.is_empty()).count();
-        let together = match n_of_keys < n_threads {
-            true => 1,
-            false => self.counters.len(),
-        };
-        let parts = keys.into_iter().flat_map(|keys| {
-            let all = 0..self.counters.len();
-            let firsts = all.clone().step_by(together);
-            firsts.map(move |first| WindowPart {
-                keys: keys.clone(),
-                counters: first..all.end.min(first + together),
-            })
-        });
-        parts.collect()
-    }
-
-    /// Some aggregations' values of each slot of some keys, with their places in the order of
-    /// [`window_aggregations`], from what each worker counted.
+    /// The values of all slots, in columns in the order of [`window_aggregations`], from what each worker counted.
+    ///
+    /// # Errors
+    /// `P905`, `P906` once the call has ended; those of values that do not fit.
     pub(crate) fn finish(
         &self,
-        part: &WindowPart,
+        cx: &Context,
         counted: &[WindowCells],
         index: &SpineIndex,
-    ) -> Result<Vec<(usize, ArrayRef)>> {
-        let keys = &part.keys;
+        n_threads: usize,
+    ) -> Result<Values> {
+        let counters = self.counters.iter();
+        let mut aggregations: Vec<_> = counters.flat_map(|one| &one.aggregations).collect();
+        aggregations.sort_by_key(|(place, _)| *place);
+        let types = aggregations.iter().map(|(_, one)| one.declared_type());
+        let (types, columns) = (types.collect(), aggregations.iter());
+        let columns = columns.map(|(_, one)| one.what.clone()).collect();
+        let mut values = Numbered::new(columns, types, index.n_slots(), defect);
+
+        let n_parts = index.n_slots().div_ceil(PART_SLOTS).max(1);
+        let keys = parallel::group_ranges(index.starts(), n_parts);
+        let parts = keys
+            .into_iter()
+            .map(|keys| (index.slots_of(&keys).len(), keys));
+        let parts: Vec<_> = parts.filter(|(n_slots, _)| *n_slots > 0).collect();
+        // What cells hold of all counters lies together, but a few keys alone would keep a few threads busy.
+        let (of_keys, of_counters) = match parts.len() < n_threads {
+            true => (1, n_threads),
+            false => (n_threads, 1),
+        };
+        values.push_all(parts, of_keys, |keys| {
+            cx.check()?;
+            self.finish_keys(&keys, counted, index, of_counters)
+        })?;
+        values.finish(n_threads)
+    }
+
+    /// The same of some keys' slots.
+    fn finish_keys(
+        &self,
+        keys: &Range<usize>,
+        counted: &[WindowCells],
+        index: &SpineIndex,
+        n_threads: usize,
+    ) -> Result<Vec<ArrayRef>> {
         let slots: Vec<usize> = (0..index.slots_of(keys).len()).collect();
-        let mut answers = Vec::new();
-        for (number, segments) in self.segments.iter().enumerate() {
-            let counters = part.counters.clone();
-            let counters: Vec<usize> = counters
-                .filter(|&counter| self.counters[counter].segments == number)
-                .collect();
-            if counters.is_empty() {
-                continue;
-            }
-            let segments = &segments.0;
+        let mut columns: Vec<(usize, ArrayRef)> = Vec::new();
+        for (number, (segments, _)) in self.segments.iter().enumerate() {
             let covered = segments.covered(index, keys);
             let windows = segments.windows_us().iter().map(|&us| {
                 let windows = segments.windows(index, keys, us);
@@ -236,50 +230,22 @@ impl WindowPlan {
             let windows: Vec<(i64, Vec<Window>)> = windows.collect();
             let rows: Vec<&CellRows> = counted.iter().map(|cells| &cells.rows[number].0).collect();
             let rows = CellRows::picked(&rows, &covered.places);
-            for number in counters {
-                let counter = &self.counters[number];
+            let counters = self.counters.iter().enumerate();
+            let counters = counters.filter(|(_, counter)| counter.segments == number);
+            let finished = parallel::all(counters.collect(), n_threads, |(number, counter)| {
                 let partials = counted.iter().map(|cells| &cells.partials[number]);
                 let cells = match counter.held {
                     Some(held) => rows.partials(held),
                     None => counter.merged(partials, &covered.places)?,
                 };
-                counter.slide(&cells, &windows, &slots, &mut answers)?;
+                counter.slide(&cells, &windows, &slots)
+            });
+            for finished in finished {
+                columns.extend(finished?);
             }
         }
-        Ok(answers)
-    }
-
-    /// Room for the values of all slots, in columns in the order of [`window_aggregations`].
-    pub(crate) fn answer(&self, index: &SpineIndex) -> PartAnswers {
-        let counters = self.counters.iter();
-        let mut aggregations: Vec<_> = counters.flat_map(|one| &one.aggregations).collect();
-        aggregations.sort_by_key(|(place, _)| *place);
-        let types = aggregations.iter().map(|(_, one)| one.declared_type());
-        let columns = aggregations.iter().map(|(_, one)| one.what.clone());
-        PartAnswers {
-            columns: vec![None; aggregations.len()],
-            values: Numbered::new(columns.collect(), types.collect(), index.n_slots()),
-        }
-    }
-}
-
-impl PartAnswers {
-    /// Takes in what [`WindowPlan::finish`] answers of the next part.
-    pub(crate) fn push(&mut self, finished: Vec<(usize, ArrayRef)>) -> Result<()> {
-        for (place, values) in finished {
-            self.columns[place] = Some(values);
-        }
-        // Some counters of these keys may come with the next part.
-        if self.columns.iter().all(Option::is_some) {
-            let columns: Vec<ArrayRef> = self.columns.iter_mut().filter_map(Option::take).collect();
-            self.values.push(&columns)?;
-        }
-        Ok(())
-    }
-
-    /// The values of all slots.
-    pub(crate) fn finish(self, n_threads: usize) -> Result<Values> {
-        self.values.finish(n_threads)
+        columns.sort_by_key(|(place, _)| *place);
+        Ok(columns.into_iter().map(|(_, values)| values).collect())
     }
 }
 
@@ -310,14 +276,15 @@ impl Counter {
         }
     }
 
-    /// Adds the values of some keys' slots from their cells, and from the windows of each length.
+    /// The values of some keys' slots from their cells, and from the windows of each length; of each aggregation with
+    /// its place.
     fn slide(
         &self,
         cells: &Partials,
         windows: &[(i64, Vec<Window>)],
         slots: &[usize],
-        answers: &mut Vec<(usize, ArrayRef)>,
-    ) -> Result<()> {
+    ) -> Result<Vec<(usize, ArrayRef)>> {
+        let mut answers = Vec::with_capacity(self.aggregations.len());
         for (us, windows) in windows {
             let aggregations = self.aggregations.iter();
             let of_length = aggregations.filter(|(_, one)| one.window_us == *us);
@@ -328,7 +295,7 @@ impl Counter {
                 answers.push((*place, aggregation.declared(&values)?));
             }
         }
-        Ok(())
+        Ok(answers)
     }
 
     fn windows_us(&self) -> Vec<i64> {

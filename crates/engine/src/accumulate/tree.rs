@@ -13,6 +13,7 @@ use provender_core::request::WindowAggregate;
 use super::aggregation::Aggregation;
 use super::distinct::{Distinct, Occurrences};
 use super::partial::Partials;
+use crate::error::defect;
 use crate::matches::Matches;
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
@@ -108,7 +109,7 @@ impl WindowTree {
             .map(|one| (one.what.clone(), one.declared_type()))
             .unzip();
         let n_rows = if trees.is_empty() { 0 } else { index.n_slots() };
-        let mut values = Numbered::new(columns, types, n_rows);
+        let mut values = Numbered::new(columns, types, n_rows, defect);
         let trees = trees.into_iter().map(|tree| tree.finish(index));
         values.push(&trees.collect::<Result<Vec<_>>>()?)?;
         values.finish(n_threads)

@@ -13,7 +13,7 @@ use provender_core::{BatchStream, Result};
 use super::feed::Spawned;
 
 /// Bytes that are read ahead at most, about, of what may be held in memory.
-const MOST_BYTES: u64 = 64 << 20;
+const MOST_BYTES: u64 = 16 << 20;
 const MOST_OF_MEMORY: u64 = 8;
 
 /// A source whose first rows are being read: those of its last streams.

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures::StreamExt;
 use provender_core::model::AggregateFunction;
 use provender_core::provider::RowAccess;
 use provender_core::request::{FeatureColumn, TimedSource, ViewJoin, WindowAggregate};
@@ -20,9 +19,6 @@ use crate::error;
 use crate::source::{Feed, RowReader, columns_of};
 use crate::spine::{NO_SLOT, SpineIndex};
 use crate::values::{NOWHERE, Place, Values};
-
-/// Parts of windows for each thread that are begun before the first of them is taken in.
-const PARTS_AHEAD: usize = 4;
 
 /// What one view answers over a chunk.
 pub(super) enum AnswerColumns {
@@ -143,7 +139,10 @@ impl Group {
             self.settle_ties(feed, access, winners).await?;
         }
         let windows = match windows {
-            Some(plan) => self.slide_windows(plan, &mut state, index).await?,
+            Some(plan) => {
+                let cells = std::mem::take(&mut state.cells);
+                plan.finish(&self.cx, &cells, index, n_threads)?
+            }
             None => {
                 let trees = std::mem::take(&mut state.trees);
                 WindowTree::finish_all(trees, index, n_threads)?
@@ -151,34 +150,6 @@ impl Group {
         };
         self.finish(feed, &views, state, windows, index, access)
             .await
-    }
-
-    /// The values of all windows but `last`, in the order of the views and of their aggregations.
-    async fn slide_windows(
-        &self,
-        plan: Arc<WindowPlan>,
-        state: &mut Found,
-        index: &Arc<SpineIndex>,
-    ) -> Result<Values> {
-        let cells = Arc::new(std::mem::take(&mut state.cells));
-        let n_threads = self.resources.n_threads.max(1);
-        let parts: Vec<_> = plan
-            .parts(index, n_threads)
-            .into_iter()
-            .map(|part| {
-                let (plan, index, cells) = (plan.clone(), index.clone(), cells.clone());
-                async move {
-                    let work = async move { plan.finish(&part, &cells, &index) };
-                    Spawned(tokio::spawn(work)).ended().await
-                }
-            })
-            .collect();
-        let mut finished = futures::stream::iter(parts).buffered(PARTS_AHEAD * n_threads);
-        let mut answers = plan.answer(index);
-        while let Some(part) = finished.next().await {
-            answers.push(part?)?;
-        }
-        answers.finish(n_threads)
     }
 
     /// The source with the columns alone that these views need of it at first. Windows do not choose between

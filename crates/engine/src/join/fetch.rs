@@ -8,7 +8,7 @@ use arrow_schema::DataType;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use provender_core::provider::RowAccess;
-use provender_core::{BatchStream, Error, Result};
+use provender_core::{BatchStream, Error, Result, codes};
 
 use super::chunk::Group;
 use super::feed::Spawned;
@@ -54,7 +54,9 @@ impl Group {
             .map(|name| column_type(access.schema(), name))
             .collect::<Result<_>>()?;
         let n_rows = wanted.numbers().len();
-        let mut fetched = Numbered::new(columns.clone(), types, n_rows);
+        let mut fetched = Numbered::new(columns.clone(), types, n_rows, |what| {
+            Error::new(&codes::PROVIDER_CONTRACT, what)
+        });
         if n_rows > 0 {
             let numbers = wanted.numbers().clone();
             drop(wanted);

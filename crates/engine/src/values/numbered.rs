@@ -1,12 +1,14 @@
 //! Rows that are numbered as they come, batch by batch; each batch is taken apart as soon as it is there.
 
+use std::iter::repeat_with;
+
 use arrow_array::{Array, ArrayRef, new_empty_array};
 use arrow_schema::DataType;
 use arrow_select::concat::concat;
-use provender_core::{Error, Result, codes};
+use provender_core::{Error, Result};
 
 use super::{Values, Weave};
-use crate::woven::{Woven, is_of_words};
+use crate::woven::{NullBits, Woven, is_of_words};
 use crate::{error, parallel};
 
 /// Chunks of more bytes than this are not made one, since offsets of strings have 31 bits.
@@ -20,11 +22,20 @@ pub(crate) struct Numbered {
     /// Columns that are not woven, and their numbers.
     others: Vec<usize>,
     parts: Vec<Vec<ArrayRef>>,
+    wrong: Wrong,
 }
+
+/// The error of who answered other rows than there is room for.
+type Wrong = fn(String) -> Error;
 
 impl Numbered {
     /// Room for so many rows of some columns. Columns of words lie row by row if there are several.
-    pub(crate) fn new(columns: Vec<String>, types: Vec<DataType>, n_rows: usize) -> Self {
+    pub(crate) fn new(
+        columns: Vec<String>,
+        types: Vec<DataType>,
+        n_rows: usize,
+        wrong: Wrong,
+    ) -> Self {
         let (words, others): (Vec<usize>, Vec<usize>) =
             (0..types.len()).partition(|&column| is_of_words(&types[column]));
         let mut values = Values::new(columns, types);
@@ -47,41 +58,70 @@ impl Numbered {
             n_pushed: 0,
             others,
             parts: Vec::new(),
+            wrong,
         }
     }
 
     /// Takes in the next rows.
     ///
     /// # Errors
-    /// `P802` for more rows than there is room for, and for columns of other types.
+    /// That of wrong rows for more than there is room for, and for columns of other types.
     pub(crate) fn push(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        let found = columns.iter().map(|column| column.data_type());
-        if !found.clone().eq(&self.values.types) {
-            let found: Vec<String> = found.map(ToString::to_string).collect();
-            return Err(contract(format!(
-                "rows were fetched as ({})",
-                found.join(", ")
-            )));
-        }
         let n_rows = columns.first().map_or(0, |column| column.len());
-        if self.n_pushed + n_rows > self.n_rows {
-            return Err(self.wrong_number(self.n_pushed + n_rows));
+        self.push_all(vec![(n_rows, columns)], 1, |columns| Ok(columns.to_vec()))
+    }
+
+    /// Takes in the next rows in parts, each with how many there are of it, of which so many threads make the columns.
+    ///
+    /// # Errors
+    /// As for [`Self::push`], and what making columns answers.
+    pub(crate) fn push_all<T: Send>(
+        &mut self,
+        parts: Vec<(usize, T)>,
+        n_threads: usize,
+        columns_of: impl Fn(T) -> Result<Vec<ArrayRef>> + Sync,
+    ) -> Result<()> {
+        let n_rows: Vec<usize> = parts.iter().map(|(n_rows, _)| *n_rows).collect();
+        let n_pushed = self.n_pushed + n_rows.iter().sum::<usize>();
+        if n_pushed > self.n_rows {
+            return Err(self.wrong_number(n_pushed));
         }
-        if let Some(weave) = &mut self.values.woven {
-            let places = weave.columns.iter().zip(columns);
-            let words = places.filter_map(|(place, column)| place.map(|_| column));
-            weave.woven.push(&words.collect::<Vec<_>>());
+        let (types, others, wrong) = (&self.values.types, &self.others, self.wrong);
+        let (places, room) = match &mut self.values.woven {
+            Some(weave) => (
+                weave.columns.as_slice(),
+                weave.woven.room(n_rows.iter().copied()),
+            ),
+            None => (&[][..], Vec::new()),
+        };
+        let room = room.into_iter().map(Some).chain(repeat_with(|| None));
+        let parts = parts.into_iter().zip(room).collect();
+        let pushed = parallel::all(parts, n_threads, |((n_rows, part), room)| {
+            let columns = columns_of(part)?;
+            check(&columns, types, n_rows).map_err(wrong)?;
+            let woven = room.map(|room| {
+                let words = places.iter().zip(&columns);
+                let words = words.filter_map(|(place, column)| place.map(|_| column));
+                room.weave(&words.collect::<Vec<_>>())
+            });
+            let others = others.iter().map(|&at| columns[at].clone()).collect();
+            Ok::<(Option<NullBits>, Vec<ArrayRef>), Error>((woven, others))
+        });
+        for (n_rows, pushed) in n_rows.into_iter().zip(pushed) {
+            let (nulls, others) = pushed?;
+            if let (Some(weave), Some(nulls)) = (&mut self.values.woven, nulls) {
+                weave.woven.add(n_rows, nulls);
+            }
+            self.parts.push(others);
         }
-        let others = self.others.iter().map(|&at| columns[at].clone());
-        self.parts.push(others.collect());
-        self.n_pushed += n_rows;
+        self.n_pushed = n_pushed;
         Ok(())
     }
 
     /// All rows, numbered in the order in which they came.
     ///
     /// # Errors
-    /// `P802` for fewer rows than there was room for.
+    /// That of wrong rows for fewer than there was room for.
     pub(crate) fn finish(mut self, n_threads: usize) -> Result<Values> {
         if self.n_pushed < self.n_rows {
             return Err(self.wrong_number(self.n_pushed));
@@ -113,10 +153,30 @@ impl Numbered {
     }
 
     fn wrong_number(&self, n_rows: usize) -> Error {
-        contract(format!(
+        (self.wrong)(format!(
             "{} rows were asked for by number and {n_rows} or more were answered",
             self.n_rows
         ))
+    }
+}
+
+/// Answers what is wrong unless columns are of the types that were asked for, and of so many rows.
+fn check(
+    columns: &[ArrayRef],
+    types: &[DataType],
+    n_rows: usize,
+) -> std::result::Result<(), String> {
+    let found = columns.iter().map(|column| column.data_type());
+    if !found.clone().eq(types) {
+        let found: Vec<String> = found.map(ToString::to_string).collect();
+        return Err(format!("rows were answered as ({})", found.join(", ")));
+    }
+    match columns.iter().find(|column| column.len() != n_rows) {
+        Some(other) => Err(format!(
+            "a column of {} rows was answered for {n_rows}",
+            other.len()
+        )),
+        None => Ok(()),
     }
 }
 
@@ -147,16 +207,13 @@ fn joined(
     Ok(whole)
 }
 
-fn contract(what: String) -> Error {
-    Error::new(&codes::PROVIDER_CONTRACT, what)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
 
     use arrow_array::{Float64Array, Int64Array, StringArray};
+    use provender_core::codes;
 
     use super::*;
 
@@ -174,7 +231,9 @@ mod tests {
     fn empty(n_rows: usize) -> Numbered {
         let columns = ["s", "i", "f"].map(str::to_owned).to_vec();
         let types = rows(0..0).iter().map(|c| c.data_type().clone()).collect();
-        Numbered::new(columns, types, n_rows)
+        Numbered::new(columns, types, n_rows, |what| {
+            Error::new(&codes::PROVIDER_CONTRACT, what)
+        })
     }
 
     #[test]
@@ -216,9 +275,36 @@ mod tests {
         assert_eq!(too_many.code(), codes::PROVIDER_CONTRACT.id);
         let too_few = fetched.finish(1).unwrap_err();
         assert!(too_few.to_string().contains("10 rows"), "{too_few}");
-        let mut other = rows(0..5);
-        other.swap(1, 2);
-        let other = empty(10).push(&other).unwrap_err();
-        assert_eq!(other.code(), codes::PROVIDER_CONTRACT.id);
+        let mut swapped = rows(0..5);
+        swapped.swap(1, 2);
+        let mut shorter = rows(0..5);
+        shorter[1] = shorter[1].slice(0, 4);
+        for other in [swapped, shorter] {
+            let other = empty(10).push(&other).unwrap_err();
+            assert_eq!(other.code(), codes::PROVIDER_CONTRACT.id);
+        }
+    }
+
+    #[test]
+    fn parts_are_taken_in_in_their_order_on_any_number_of_threads() {
+        for n_threads in [1, 2, 5] {
+            let mut values = empty(1_000);
+            let ends = [10, 10, 400, 700, 1_000];
+            let starts = [0].into_iter().chain(ends);
+            let parts = starts
+                .zip(ends)
+                .map(|(start, end)| (end - start, start..end));
+            let parts = parts.collect();
+            values
+                .push_all(parts, n_threads, |part| {
+                    Ok(rows(part.start as i64..part.end as i64))
+                })
+                .unwrap();
+            let all: Vec<_> = (0..1_000).map(|row| (0, row)).collect();
+            let values = values.finish(n_threads).unwrap();
+            assert_eq!(values.gather(&all).unwrap(), rows(0..1_000));
+        }
+        let failed = empty(10).push_all(vec![(5, 0)], 2, |_| Err(error::defect("torn")));
+        assert_eq!(failed.unwrap_err().code(), codes::INTERNAL.id);
     }
 }
