@@ -3,6 +3,7 @@
 //! Decides how tasks of connections are run, which is what a short call costs most of: what tonic's own server does
 //! for any service costs threads that wake each other ([`steady`]) and sleeps that are over at once ([`sight`]).
 
+mod preface;
 mod sight;
 mod socket;
 mod steady;
@@ -27,6 +28,7 @@ use tonic::codegen::http::Request;
 use tonic::service::Routes;
 
 use crate::stop::Stop;
+use preface::Preface;
 use sight::{Arrivals, Sight};
 use socket::Socket;
 use steady::{Spawner, Steady};
@@ -41,7 +43,7 @@ const HEADER_BYTES: u32 = 16 << 10;
 /// Clients that say nothing are asked whether they are there, and have so long to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
-/// How long a client may take to agree on encryption.
+/// How long a client may take to agree on encryption, and then to begin to speak.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long to wait where the system has no more connections to give.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -130,7 +132,7 @@ impl Transport {
         });
         let mut connection = Box::pin(
             self.protocol
-                .serve_connection(TokioIo::new(stream), service),
+                .serve_connection(TokioIo::new(Preface::new(stream, HANDSHAKE)), service),
         );
         let mut stopping = Box::pin(stopping);
         let mut is_stopping = false;
