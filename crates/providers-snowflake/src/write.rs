@@ -261,9 +261,11 @@ impl Job<'_> {
             };
             // What became of a COMMIT without an answer, and whether another writer of the same id
             // was first, is what the ledger says.
-            if !is_session_lost(&error) {
-                let _ = session.execute(self.cx, Statement::new("ROLLBACK")).await;
-            }
+            let is_open = !is_session_lost(&error)
+                && session
+                    .execute(self.cx, Statement::new("ROLLBACK"))
+                    .await
+                    .is_err();
             if let Some(entry) = &self.entry
                 && entry.is_done(self.cx, &self.store.client).await?
             {
@@ -277,7 +279,11 @@ impl Job<'_> {
                     version: None,
                 });
             }
-            let waited = patience.wait(self.cx, error).await;
+            // Where a transaction may still be open, another attempt would go on with it.
+            let waited = match is_open {
+                true => Err(error),
+                false => patience.wait(self.cx, error).await,
+            };
             waited.map_err(|error| error.context("table", self.write.table.clone()))?;
         }
     }

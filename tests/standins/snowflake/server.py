@@ -19,6 +19,7 @@ Faults, each for so many of the next requests of that name:
   chunk_unavailable 503, chunk_cut (half a chunk)
   locked            statements that change something are refused as if another transaction were in the way,
                     once locked_after of them were not
+  kept_open         a transaction is not rolled back when it is asked to be
 
 GET /standin/state[?name=N]  what happened under a name: statements, aborts, sessions, temporary tables
 POST /standin/key            {"user", "pem"}: the public key that logins of a user are checked with
@@ -61,7 +62,8 @@ from duck import remember, shown
 OPTIONS = {
     "chunk_rows": 10_000, "repeat": 1, "realism": False, "ts_scale": None, "name": "", "in_progress": 0, "slow": None,
     "locked_after": 0}
-FAULTS = ("throttle", "unavailable", "lost_answer", "expire", "gone", "chunk_unavailable", "chunk_cut", "locked")
+FAULTS = ("throttle", "unavailable", "lost_answer", "expire", "gone", "chunk_unavailable", "chunk_cut", "locked",
+          "kept_open")
 CHANGES = ("CREATE", "MERGE", "INSERT", "DELETE", "COMMIT")
 
 # --- state ------------------------------------------------------------------------------------
@@ -226,6 +228,8 @@ async def query(request: Request):
         if session.n_changes > session.options["locked_after"] and fault(name, "locked"):
             return refusal(
                 "000625", "Statement was aborted because of a lock", data={"errorCode": "000625", "sqlState": "57014"})
+    if sql == "ROLLBACK" and fault(name, "kept_open"):
+        return refusal("000603", "SQL execution internal error", data={"errorCode": "000603", "sqlState": "XX000"})
     slow = session.options["slow"]
     if slow and slow in sql and not data.get("describeOnly"):
         query_id = str(uuid.uuid4())

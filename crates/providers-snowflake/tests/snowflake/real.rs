@@ -54,7 +54,7 @@ async fn variables_take_every_rule_to_the_account_that_they_name() {
         .lines()
         .filter(|line| line.contains("skipped: "))
         .count();
-    assert_eq!(n_skipped, 6, "{text}");
+    assert_eq!(n_skipped, 7, "{text}");
     let statements = state("").await["statements"].as_array().unwrap().clone();
     let of_named =
         |s: &&serde_json::Value| s["sql"].as_str().unwrap().contains("\"NAMED\".\"RULES\"");

@@ -297,6 +297,42 @@ async fn changes_wait_for_other_transactions_and_say_so_in_the_end() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_rolled_back_is_not_gone_on_with() {
+    if stand_in().is_none() {
+        return;
+    }
+    let table = unique("open");
+    let name = unique("plain");
+    let plain = open(json!({"name": name})).await.unwrap();
+    append(&*plain, &table, numbers(0..10)).await.unwrap();
+    let (mut n_rows_wanted, mut n_failed) = (10, 0);
+    // Before the transaction, in it, and never.
+    for after in 0..6 {
+        let name = unique("open");
+        let faults = json!({"name": name, "locked": 1, "locked_after": after, "kept_open": 1});
+        let store = open(faults).await.unwrap();
+        let request = OfflineWrite {
+            id: Some(format!("write {after}")),
+            ..request(&table, WriteMode::Append)
+        };
+        match write(&*store, request, numbers(0..10)).await {
+            Ok(done) => n_rows_wanted += done.n_applied,
+            Err(error) => {
+                assert_eq!(error.code(), "P503", "{error:?}");
+                assert!(format!("{error:?}").contains(&table), "{error:?}");
+                n_failed += 1;
+            }
+        }
+        assert_eq!(
+            n_rows(&*plain, &table).await as u64,
+            n_rows_wanted,
+            "{after}"
+        );
+    }
+    assert!((1..6).contains(&n_failed), "{n_failed}");
+}
+
+#[tokio::test]
 async fn two_writers_of_one_id_count_once() {
     if let Some(account) = Account::under_test() {
         two_writers(&account).await;
