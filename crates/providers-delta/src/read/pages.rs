@@ -160,60 +160,23 @@ struct Snappy {
 }
 
 impl Snappy {
-    fn page(&mut self, page: Page) -> Result<Page> {
-        Ok(match page {
-            Page::DataPage {
-                buf,
-                num_values,
-                encoding,
-                def_level_encoding,
-                rep_level_encoding,
-                statistics,
-            } => Page::DataPage {
-                buf: self.decompress(&buf, 0)?,
-                num_values,
-                encoding,
-                def_level_encoding,
-                rep_level_encoding,
-                statistics,
-            },
+    fn page(&mut self, mut page: Page) -> Result<Page> {
+        let (bytes, n_plain) = match &mut page {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => (buf, 0),
             Page::DataPageV2 {
                 buf,
-                num_values,
-                encoding,
-                num_nulls,
-                num_rows,
                 def_levels_byte_len,
                 rep_levels_byte_len,
                 is_compressed: true,
-                statistics,
-            } => {
-                let n_levels = (def_levels_byte_len as usize) + rep_levels_byte_len as usize;
-                Page::DataPageV2 {
-                    buf: self.decompress(&buf, n_levels)?,
-                    num_values,
-                    encoding,
-                    num_nulls,
-                    num_rows,
-                    def_levels_byte_len,
-                    rep_levels_byte_len,
-                    is_compressed: true,
-                    statistics,
-                }
-            }
-            Page::DictionaryPage {
+                ..
+            } => (
                 buf,
-                num_values,
-                encoding,
-                is_sorted,
-            } => Page::DictionaryPage {
-                buf: self.decompress(&buf, 0)?,
-                num_values,
-                encoding,
-                is_sorted,
-            },
-            plain => plain,
-        })
+                *def_levels_byte_len as usize + *rep_levels_byte_len as usize,
+            ),
+            Page::DataPageV2 { .. } => return Ok(page),
+        };
+        *bytes = self.decompress(bytes, n_plain)?;
+        Ok(page)
     }
 
     /// What a page holds, of which the first bytes are not compressed.
