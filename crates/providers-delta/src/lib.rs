@@ -25,7 +25,7 @@ use std::sync::Arc;
 use provender_core::provider::{Factory, OfflineStore, options};
 
 pub use self::config::DeltaConfig;
-pub use self::storage::{Secret, StorageOptions};
+pub use self::storage::StorageOptions;
 pub use self::store::DeltaOfflineStore;
 
 /// The provider's `type:` in configurations.

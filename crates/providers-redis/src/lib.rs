@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use provender_core::provider::{Factory, OnlineStore, options};
 
-pub use self::config::{Mode, RedisConfig, Secret, SentinelConfig, TlsConfig};
+pub use self::config::{Mode, RedisConfig, SentinelConfig, TlsConfig};
 pub use self::store::RedisOnlineStore;
 
 /// The provider's `type:` in configurations.

@@ -1,33 +1,10 @@
 //! The options of a `type: snowflake` block.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
+use provender_core::Secret;
 use serde::Deserialize;
-
-/// A text that is never shown: its `Debug` is three stars.
-#[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// A secret of this text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Which account, who logs in how, and where tables lie. `Debug` shows no secret.
 #[derive(Clone, Debug, Deserialize)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use provender_core::provider::{Factory, OfflineStore, options};
 
-pub use self::config::{Secret, SnowflakeConfig};
+pub use self::config::SnowflakeConfig;
 pub use self::store::SnowflakeOfflineStore;
 
 /// The provider's `type:` in configurations.

@@ -6,13 +6,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use provender_core::{Error, Result, codes};
+use provender_core::{Error, Result, Secret, codes};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::config::{DatabricksConfig, bad};
-use crate::storage::Secret;
 
 /// A token that ends sooner than this is renewed before it is sent.
 const LEAST_LEFT: Duration = Duration::from_secs(60);

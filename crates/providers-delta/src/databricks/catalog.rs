@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use provender_core::{Context, Error, Result, codes};
+use provender_core::{Context, Error, Result, Secret, codes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::is_missing;
 use super::http::{Ask, Http};
 use super::tables::Namespace;
-use crate::storage::{CloudKey, KeySource, Secret, TemporaryKey};
+use crate::storage::{CloudKey, KeySource, TemporaryKey};
 
 const PATH: &str = "api/2.1/unity-catalog";
 /// For so long it is not asked again what is known of a table.

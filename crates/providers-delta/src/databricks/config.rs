@@ -1,11 +1,11 @@
 //! The options of a `type: databricks` block.
 
 use provender_core::size::parse_size;
-use provender_core::{Error, Result, codes};
+use provender_core::{Error, Result, Secret, codes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::storage::{self, Secret, StorageOptions};
+use crate::storage::{self, StorageOptions};
 
 /// How much a join may read from the object store before a warehouse is the better place for it.
 const DIRECT_LIMIT: &str = "2GiB";

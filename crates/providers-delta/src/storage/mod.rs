@@ -16,8 +16,8 @@ use object_store::ObjectStore;
 use provender_core::{Error, Result, codes};
 use url::Url;
 
+pub use self::options::StorageOptions;
 pub(crate) use self::options::schema;
-pub use self::options::{Secret, StorageOptions};
 pub(crate) use self::temporary::{CloudKey, KeySource, TemporaryKey};
 
 /// What [`canonical`] takes, for messages.

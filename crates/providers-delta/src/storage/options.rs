@@ -3,9 +3,8 @@
 //! Decides their names, their defaults and that secrets are never shown. Which of them a cloud takes
 //! is decided where its client is built.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer};
+use provender_core::Secret;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// How the storage behind a URL is reached: one block for all clouds, of which each takes the options
@@ -89,40 +88,6 @@ impl StorageOptions {
         .flatten()
         .map(|secret| secret.reveal().to_owned())
         .collect()
-    }
-}
-
-/// A text that is never shown.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// A secret of this text.
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one who asks in its name.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Serde's own message about another type would quote the value.
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(text)),
-            _ => Err(serde::de::Error::custom(
-                "a secret is a text; put it in quotes (its value is not shown)",
-            )),
-        }
     }
 }
 

@@ -11,10 +11,10 @@ use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 use object_store::azure::AzureCredential;
 use object_store::gcp::GcpCredential;
+use provender_core::Secret;
 use provender_core::time::now_us;
 use tokio::sync::Mutex;
 
-use super::Secret;
 use super::guarded::Scrubber;
 
 /// A key that ends sooner than this is renewed before it is used, or one of short life at its half.

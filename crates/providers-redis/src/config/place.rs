@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use provender_core::Secret;
 use url::Url;
 
-use super::{Login, Secret};
+use super::Login;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +54,7 @@ impl Place {
             name => Some(decoded(name)?),
         };
         let password = url.password().map(decoded).transpose()?;
-        let password = password.as_deref().map(Secret::from);
+        let password = password.as_deref().map(Secret::new);
         let database = match url.path().trim_matches('/') {
             "" => None,
             path => Some(

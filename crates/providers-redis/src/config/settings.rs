@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use provender_core::{Error, Result, codes};
+use provender_core::{Error, Result, Secret, codes};
 
 use super::place::{Address, Place};
-use super::{MAX_CONNECTIONS, MAX_PREFIX_BYTES, Mode, RedisConfig, Secret, TlsConfig};
+use super::{MAX_CONNECTIONS, MAX_PREFIX_BYTES, Mode, RedisConfig, TlsConfig};
 
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_SENTINEL_PORT: u16 = 26379;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use pkcs8::der::pem::PemLabel;
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
-use provender_core::{Error, Result, codes};
+use provender_core::{Error, Result, Secret, codes};
 
-use crate::config::{Secret, SnowflakeConfig};
+use crate::config::SnowflakeConfig;
 
 /// One way to prove who the user is. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Credentials {
             ways.push(("password", Self::Password(password.clone())));
         }
         if let Some(pem) = &config.private_key {
-            let key = private_key(pem.expose(), config.private_key_passphrase.as_ref())
+            let key = private_key(pem.reveal(), config.private_key_passphrase.as_ref())
                 .map_err(|why| bad(format!("private_key {why}")))?;
             ways.push(("private_key", Self::KeyPair(key)));
         }
@@ -106,7 +106,7 @@ fn private_key(pem: &str, passphrase: Option<&Secret>) -> std::result::Result<Se
     let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
         .map_err(|_| "is not an encrypted PKCS#8 key that can be read".to_owned())?;
     let plain = encrypted
-        .decrypt(passphrase.expose())
+        .decrypt(passphrase.reveal())
         .map_err(|_| "cannot be decrypted with private_key_passphrase".to_owned())?;
     let pem = plain
         .to_pem(PrivateKeyInfo::PEM_LABEL, LineEnding::LF)

@@ -78,7 +78,7 @@ impl Settings {
             bad(format!("endpoint {why}")).help("write a host name or an https:// URL")
         })?;
         let proxy = match &config.proxy {
-            Some(url) => Some(proxy(url.expose()).ok_or_else(|| {
+            Some(url) => Some(proxy(url.reveal()).ok_or_else(|| {
                 bad("proxy is no address of a proxy".to_owned())
                     .help("write http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
             })?),
@@ -206,7 +206,7 @@ impl Session {
             role: None,
             auth_type: match &settings.credentials {
                 Credentials::KeyPair(pem) => AuthType::Certificate(CertificateArgs {
-                    private_key_pem: pem.expose().to_owned(),
+                    private_key_pem: pem.reveal().to_owned(),
                 }),
                 // The real one is put in at the seam.
                 _ => AuthType::Password(PasswordArgs {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Extensions, Method};
-use provender_core::{Error, Result, codes};
+use provender_core::{Error, Result, Secret, codes};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use serde_json::{Value, json};
@@ -22,7 +22,6 @@ use super::credentials::Credentials;
 use super::http::{Ask, Http};
 use super::protocol::{Envelope, LoginData, QueryData, RenewData, code};
 use super::{Settings, Statement};
-use crate::config::Secret;
 use crate::error::{login_error, statement_error};
 
 tokio::task_local! {
@@ -164,11 +163,11 @@ impl Seam {
             })?;
         match &settings.credentials {
             Credentials::Password(password) => {
-                data.insert("PASSWORD".to_owned(), password.expose().into());
+                data.insert("PASSWORD".to_owned(), password.reveal().into());
             }
             // The crate has signed a token with the key.
             Credentials::KeyPair(_) => {}
-            Credentials::OAuth(token) => set_token(data, "OAUTH", token.expose()),
+            Credentials::OAuth(token) => set_token(data, "OAUTH", token.reveal()),
             Credentials::OAuthFile(path) => {
                 let token = tokio::fs::read_to_string(path).await.map_err(|error| {
                     Error::new(
@@ -182,7 +181,7 @@ impl Seam {
                 set_token(data, "OAUTH", token.trim());
             }
             Credentials::AccessToken(token) => {
-                set_token(data, "PROGRAMMATIC_ACCESS_TOKEN", token.expose());
+                set_token(data, "PROGRAMMATIC_ACCESS_TOKEN", token.reveal());
             }
         }
         if settings.user.is_empty() {
@@ -293,14 +292,14 @@ impl Seam {
                     method: Method::POST,
                     path: QUERY_PATH,
                     query: vec![("requestId", request_id.clone())],
-                    token: Some(tokens.session.expose()),
+                    token: Some(tokens.session.reveal()),
                     body: Some(&body),
                 },
                 Some(path) => Ask {
                     method: Method::GET,
                     path,
                     query: Vec::new(),
-                    token: Some(tokens.session.expose()),
+                    token: Some(tokens.session.reveal()),
                     body: None,
                 },
             };
@@ -340,14 +339,14 @@ impl Seam {
         if self.tokens()?.session != old.session {
             return Ok(());
         }
-        let body = json!({"oldSessionToken": old.session.expose(), "requestType": "RENEW"});
+        let body = json!({"oldSessionToken": old.session.reveal(), "requestType": "RENEW"});
         let envelope = self
             .http
             .ask(Ask {
                 method: Method::POST,
                 path: RENEW_PATH,
                 query: vec![("requestId", Uuid::new_v4().to_string())],
-                token: Some(old.master.expose()),
+                token: Some(old.master.reveal()),
                 body: Some(&body),
             })
             .await?;
@@ -378,7 +377,7 @@ impl Seam {
                 ("delete", "true".to_owned()),
                 ("requestId", Uuid::new_v4().to_string()),
             ],
-            token: Some(tokens.session.expose()),
+            token: Some(tokens.session.reveal()),
             body: Some(&Value::Null),
         });
         if !matches!(tokio::time::timeout(ABORT_TIMEOUT, closed).await, Ok(Ok(_))) {
@@ -410,7 +409,7 @@ impl Seam {
             method: Method::POST,
             path: ABORT_PATH,
             query: vec![("requestId", Uuid::new_v4().to_string())],
-            token: Some(tokens.session.expose()),
+            token: Some(tokens.session.reveal()),
             body: Some(&body),
         });
         match tokio::time::timeout(ABORT_TIMEOUT, sent).await {
