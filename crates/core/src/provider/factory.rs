@@ -79,10 +79,20 @@ impl fmt::Debug for ProviderConfig {
 /// `InvalidArgument` (`P203`) that names the block and the option.
 pub fn options<T: DeserializeOwned>(config: &ProviderConfig) -> Result<T> {
     let value = serde_json::Value::Object(config.options.clone());
-    serde_json::from_value(value).map_err(|error| {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (path, why) = (error.path().to_string(), error.inner().to_string());
+        let is_named = error.path().iter().next_back().is_none_or(|last| {
+            let name = last.to_string();
+            why.contains(&format!("`{}`", name.trim_matches('.')))
+        });
+        let option = if is_named {
+            String::new()
+        } else {
+            format!("{path}: ")
+        };
         Error::new(
             &codes::BAD_CONFIG,
-            format!("{} (type {}): {error}", config.block, config.scheme),
+            format!("{} (type {}): {option}{why}", config.block, config.scheme),
         )
     })
 }
@@ -325,5 +335,63 @@ impl Providers {
             )
             .help(did_you_mean(&config.scheme, known.map(Factory::scheme)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::Secret;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Block {
+        #[allow(dead_code)]
+        n: u8,
+        nested: Nested,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Nested {
+        password: Option<Secret>,
+    }
+
+    fn read(options: serde_json::Value) -> Result<Block> {
+        let options = options.as_object().cloned().unwrap_or_default();
+        super::options(&ProviderConfig {
+            scheme: "acme".to_owned(),
+            block: "online_store".to_owned(),
+            options,
+            base_path: PathBuf::new(),
+            resources: Resources::default(),
+        })
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_option_once() {
+        let block = read(json!({"nested": {"password": "sesame"}})).unwrap_or_default();
+        assert_eq!(block.nested.password, Some(Secret::new("sesame")));
+        for (options, told) in [
+            (
+                json!({"nested": {"password": 5}}),
+                "nested.password: a secret is",
+            ),
+            (json!({"n": "many"}), "n: invalid type"),
+            (json!({"nested": {"pass": 5}}), "unknown field `pass`"),
+            (
+                json!({"nested": {"passwort": 5}}),
+                "(type acme): unknown field `passwort`",
+            ),
+        ] {
+            let failed = read(options).err().map(|error| error.to_string());
+            assert!(
+                failed.as_ref().is_some_and(|failed| failed.contains(told)),
+                "{failed:?}"
+            );
+        }
     }
 }
