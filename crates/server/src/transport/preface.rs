@@ -15,35 +15,38 @@ const PREFACE_BYTES: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 /// A connection that breaks unless its first bytes are there in time.
 pub(super) struct Preface<S> {
     stream: S,
-    n_left: usize,
-    patience: Pin<Box<Sleep>>,
+    /// How many bytes are still to come, and until when.
+    awaited: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
 impl<S> Preface<S> {
     pub(super) fn new(stream: S, within: Duration) -> Self {
         Self {
             stream,
-            n_left: PREFACE_BYTES,
-            patience: Box::pin(sleep(within)),
+            awaited: Some((PREFACE_BYTES, Box::pin(sleep(within)))),
         }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Preface<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
-        if self.n_left == 0 {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        if self.patience.as_mut().poll(cx).is_ready() {
+        let Self { stream, awaited } = self.get_mut();
+        let Some((n_left, patience)) = awaited else {
+            return Pin::new(stream).poll_read(cx, buf);
+        };
+        if patience.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
         let n_before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.n_left = self.n_left.saturating_sub(buf.filled().len() - n_before);
+        ready!(Pin::new(stream).poll_read(cx, buf))?;
+        *n_left = n_left.saturating_sub(buf.filled().len() - n_before);
+        if *n_left == 0 {
+            *awaited = None;
+        }
         Poll::Ready(Ok(()))
     }
 }
