@@ -261,7 +261,8 @@ impl Job<'_> {
             };
             // What became of a COMMIT without an answer, and whether another writer of the same id
             // was first, is what the ledger says.
-            let is_open = !is_session_lost(&error)
+            let is_open = !self.replaces()
+                && !is_session_lost(&error)
                 && session
                     .execute(self.cx, Statement::new("ROLLBACK"))
                     .await
@@ -281,7 +282,7 @@ impl Job<'_> {
             }
             // Where a transaction may still be open, another attempt would go on with it.
             let waited = match is_open {
-                true => Err(error),
+                true => Err(error.context("transaction", "could not be rolled back")),
                 false => patience.wait(self.cx, error).await,
             };
             waited.map_err(|error| error.context("table", self.write.table.clone()))?;
@@ -415,7 +416,8 @@ impl Job<'_> {
         if let Some(entry) = &self.entry
             && !entry.note(self.cx, session).await?
         {
-            session.execute(self.cx, Statement::new("ROLLBACK")).await?;
+            // Nothing was changed, and nothing more is asked of this session.
+            let _ = session.execute(self.cx, Statement::new("ROLLBACK")).await;
             return Ok(0);
         }
         let table = self.table.sql(Dialect::Snowflake)?;
