@@ -12,6 +12,8 @@ use memmap2::MmapMut;
 
 /// Arrays of fewer bytes fit few pages of any size.
 const LEAST_BYTES: usize = 4 << 20;
+/// Times as much memory as items take, at most, after some were left out.
+const MOST_SPARE: usize = 2;
 /// Where a large page may begin.
 const LARGE_PAGE: usize = 2 << 20;
 
@@ -68,12 +70,21 @@ impl<T: Pod> Pages<T> {
         self.n_items = n_items;
     }
 
-    /// Leaves so many of the items.
+    /// Leaves so many of the items, if there are more.
     pub(crate) fn truncate(&mut self, n_items: usize) {
-        self.n_items = n_items.min(self.n_items);
-        if let Memory::Few(items) = &mut self.memory {
-            items.truncate(n_items);
+        if n_items >= self.n_items {
+            return;
         }
+        if n_items < self.n_items / MOST_SPARE {
+            *self = self[..n_items].to_vec().into();
+            return;
+        }
+        match &mut self.memory {
+            Memory::Few(items) => items.truncate(n_items),
+            // Items that are added later are zero.
+            Memory::Many { .. } => self[n_items..].fill(T::zeroed()),
+        }
+        self.n_items = n_items;
     }
 
     /// Bytes that are held, or will be where they have not been touched.
@@ -149,6 +160,17 @@ mod tests {
             assert_eq!((pages.len(), pages.last().copied()), (n_items, last));
             pages.truncate(n_items + 1);
             assert_eq!(pages.len(), n_items);
+            for n_left in [2 * n_items / 3, n_items / 5] {
+                pages.truncate(n_left);
+                if n_left < n_items / 2 {
+                    assert!(pages.memory() <= 24 * n_left + LEAST_BYTES);
+                }
+                pages.grow(n_left + 10);
+                let numbers = pages[..n_left].iter().map(|item| item[0]);
+                assert!(numbers.eq(0..n_left as u64));
+                assert_eq!(pages[n_left..], [[0; 3]; 10]);
+                pages.truncate(n_left);
+            }
         }
     }
 

@@ -199,19 +199,20 @@ impl SpineIndex {
         }
         let mut next = starts.clone();
         let n_dealt = next[table.len()] as usize;
-        let (mut times, mut dealt) = (Pages::<i64>::zeroed(n_dealt), vec![0; n_dealt]);
-        let in_order: &mut [i64] = &mut times;
+        let mut times = Pages::<i64>::zeroed(n_dealt);
+        let mut dealt = Pages::<u32>::zeroed(n_dealt);
+        let (in_order, rows_in_order): (&mut [i64], &mut [u32]) = (&mut times, &mut dealt);
         for ((row, &number), &time) in (0..).zip(&numbers).zip(of_rows) {
             if number != NO_KEY {
                 let place = &mut next[number as usize];
-                (in_order[*place as usize], dealt[*place as usize]) = (time, row);
+                (in_order[*place as usize], rows_in_order[*place as usize]) = (time, row);
                 *place += 1;
             }
         }
         drop(next);
 
         let n_parts = parallel::n_parts(n_dealt, n_threads);
-        let (mut times_left, mut rows_left) = (in_order, dealt.as_mut_slice());
+        let (mut times_left, mut rows_left) = (in_order, rows_in_order);
         let mut parts = Vec::with_capacity(n_parts);
         for keys in parallel::group_ranges(&starts, n_parts) {
             let n_rows = (starts[keys.end] - starts[keys.start]) as usize;

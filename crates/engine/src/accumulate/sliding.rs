@@ -199,11 +199,11 @@ impl WindowPlan {
             .into_iter()
             .map(|keys| (index.slots_of(&keys).len(), keys));
         let parts: Vec<_> = parts.filter(|(n_slots, _)| *n_slots > 0).collect();
+        let n_values = index.n_slots() * self.counters.len();
+        let n_threads = parallel::n_parts(n_values, n_threads);
         // What cells hold of all counters lies together, but a few keys alone would keep a few threads busy.
-        let (of_keys, of_counters) = match parts.len() < n_threads {
-            true => (1, n_threads),
-            false => (n_threads, 1),
-        };
+        let of_keys = n_threads.min(parts.len()).max(1);
+        let of_counters = n_threads.div_ceil(of_keys);
         values.push_all(parts, of_keys, |keys| {
             cx.check()?;
             self.finish_keys(&keys, counted, index, of_counters)

@@ -140,8 +140,11 @@ impl Group {
         }
         let windows = match windows {
             Some(plan) => {
+                let (cx, index) = (self.cx.clone(), index.clone());
                 let cells = std::mem::take(&mut state.cells);
-                plan.finish(&self.cx, &cells, index, n_threads)?
+                let finish = async move { plan.finish(&cx, &cells, &index, n_threads) };
+                // Meanwhile the caller can be heard, who may want to end the call.
+                Spawned(tokio::spawn(finish)).ended().await?
             }
             None => {
                 let trees = std::mem::take(&mut state.trees);

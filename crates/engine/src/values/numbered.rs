@@ -154,7 +154,7 @@ impl Numbered {
 
     fn wrong_number(&self, n_rows: usize) -> Error {
         (self.wrong)(format!(
-            "{} rows were asked for by number and {n_rows} or more were answered",
+            "{} rows were asked for and {n_rows} were answered",
             self.n_rows
         ))
     }
