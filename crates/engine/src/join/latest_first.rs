@@ -6,7 +6,8 @@
 //! key is told by little to be no winner. Passes that only count are given their streams the other way round.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{Array, RecordBatch};
 use futures::StreamExt;
@@ -19,8 +20,19 @@ use crate::source::column;
 
 /// Streams that workers share.
 pub(super) struct Streams {
-    /// A part for each worker, of consecutive streams.
-    parts: Mutex<Vec<VecDeque<BatchStream>>>,
+    left: Mutex<Left>,
+}
+
+struct Left {
+    /// A part for each worker, of consecutive streams that nobody has begun to read.
+    parts: Vec<VecDeque<BatchStream>>,
+    begun: Vec<Arc<Begun>>,
+}
+
+/// A stream that one worker has begun to read, and others may go on with: each batch is taken by one of them.
+pub(super) struct Begun {
+    batches: tokio::sync::Mutex<BoxStream<'static, Result<RecordBatch>>>,
+    is_over: AtomicBool,
 }
 
 impl Streams {
@@ -29,22 +41,58 @@ impl Streams {
         let mut streams = streams.into_iter();
         let parts = ranges.map(|range| streams.by_ref().take(range.len()).collect());
         Self {
-            parts: Mutex::new(parts.collect()),
+            left: Mutex::new(Left {
+                parts: parts.collect(),
+                begun: Vec::new(),
+            }),
         }
     }
 
-    /// The next stream for a worker: the last one of its part, or the first of the part of which most are left.
-    pub(super) fn next(&self, worker: usize) -> Option<BatchStream> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = parts.get_mut(worker).and_then(VecDeque::pop_back) {
-            return Some(own);
-        }
-        parts.iter_mut().max_by_key(|part| part.len())?.pop_front()
+    /// The next stream for a worker: the last one of its part, or the first of the part of which most are left. Where all
+    /// are begun, one that another worker reads, so that none waits for the last stream's reader.
+    pub(super) fn next(&self, worker: usize) -> Option<Arc<Begun>> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = left.parts.get_mut(worker).and_then(VecDeque::pop_back);
+        let stream = own.or_else(|| {
+            let parts = left.parts.iter_mut();
+            parts.max_by_key(|part| part.len())?.pop_front()
+        });
+        left.begun
+            .retain(|begun| !begun.is_over.load(Ordering::Relaxed));
+        let Some(stream) = stream else {
+            let n_begun = left.begun.len();
+            return left.begun.get(worker % n_begun.max(1)).cloned();
+        };
+        let begun = Arc::new(Begun {
+            batches: tokio::sync::Mutex::new(stream.batches),
+            is_over: AtomicBool::new(false),
+        });
+        left.begun.push(begun.clone());
+        Some(begun)
     }
 }
 
-/// The next batches of a stream, those that begin later first: about so many bytes, at least one batch. None at its end.
-pub(super) async fn next_batches(
+impl Begun {
+    /// The next batches, those that begin later first: about so many bytes, at least one batch. None at the end.
+    pub(super) async fn next_batches(
+        &self,
+        timestamp: &str,
+        n_bytes: usize,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut batches = self.batches.lock().await;
+        if self.is_over.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let next = next_batches(&mut batches, timestamp, n_bytes).await;
+        if next.as_ref().map_or(true, Vec::is_empty) {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        next
+    }
+}
+
+/// The same of a stream.
+async fn next_batches(
     batches: &mut BoxStream<'static, Result<RecordBatch>>,
     timestamp: &str,
     n_bytes: usize,
@@ -65,4 +113,101 @@ pub(super) async fn next_batches(
     }
     held.sort_by_key(|(first, _)| std::cmp::Reverse(*first));
     Ok(held.into_iter().map(|(_, batch)| batch).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use arrow_array::TimestampMicrosecondArray;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::TimestampMicrosecondType;
+    use arrow_schema::{Field, Schema};
+    use provender_core::time::instant_type;
+    use provender_core::{Error, codes};
+
+    use super::*;
+
+    fn batch(time: i64) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("t", instant_type(), false)]);
+        let times = TimestampMicrosecondArray::from(vec![time]).with_timezone("UTC");
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(times)]).unwrap()
+    }
+
+    fn streams(n_streams: i64, n_batches: i64) -> Vec<BatchStream> {
+        let starts = (0..n_streams).map(|n| n * n_batches);
+        let batches = starts.map(|start| (start..start + n_batches).map(batch).collect());
+        batches
+            .map(|batches| BatchStream::from_batches(batch(0).schema(), batches))
+            .collect()
+    }
+
+    async fn next(begun: &Begun, n_bytes: usize) -> Vec<i64> {
+        let batches = begun.next_batches("t", n_bytes).await.unwrap();
+        let times = batches.iter().map(|batch| {
+            let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+            times.value(0)
+        });
+        times.collect()
+    }
+
+    #[tokio::test]
+    async fn each_worker_begins_with_the_last_streams_of_its_own_and_helps_with_others() {
+        let streams = Streams::new(streams(3, 2), 2);
+        let (first, second) = (streams.next(0).unwrap(), streams.next(1).unwrap());
+        assert_eq!(next(&first, 0).await, [0]);
+        assert_eq!(next(&second, 1 << 20).await, [5, 4]);
+        assert!(next(&second, 0).await.is_empty());
+        let third = streams.next(1).unwrap();
+        assert_eq!(next(&third, 0).await, [2]);
+        // All are begun: whoever has nothing to do takes from those of others.
+        let helped = [streams.next(0).unwrap(), streams.next(1).unwrap()];
+        assert_eq!(next(&helped[0], 0).await, [1]);
+        assert_eq!(next(&helped[1], 0).await, [3]);
+        for begun in [&first, &third, &helped[0], &helped[1]] {
+            assert!(next(begun, 0).await.is_empty());
+        }
+        assert!(streams.next(0).is_none() && streams.next(1).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn every_batch_is_read_once() {
+        for n_workers in [1, 2, 5] {
+            let streams = Arc::new(Streams::new(streams(4, 50), n_workers));
+            let workers = (0..n_workers).map(|worker| {
+                let streams = streams.clone();
+                tokio::spawn(async move {
+                    let mut read = Vec::new();
+                    while let Some(begun) = streams.next(worker) {
+                        loop {
+                            let times = next(&begun, 0).await;
+                            if times.is_empty() {
+                                break;
+                            }
+                            read.extend(times);
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    read
+                })
+            });
+            let mut all = Vec::new();
+            for worker in workers.collect::<Vec<_>>() {
+                all.extend(worker.await.unwrap());
+            }
+            all.sort_unstable();
+            assert_eq!(all, (0..200).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_ends_a_stream_for_all() {
+        let failed = Err(Error::new(&codes::IO, "torn"));
+        let batches = futures::stream::iter([Ok(batch(1)), failed]);
+        let streams = Streams::new(vec![BatchStream::new(batch(0).schema(), batches)], 2);
+        let begun = streams.next(0).unwrap();
+        assert_eq!(next(&begun, 0).await, [1]);
+        let failure = begun.next_batches("t", 0).await.unwrap_err();
+        assert_eq!(failure.code(), codes::IO.id);
+        assert!(next(&begun, 0).await.is_empty() && streams.next(1).is_none());
+    }
 }

@@ -10,7 +10,7 @@ use provender_core::{BatchStream, Context, Error, Result, codes};
 
 use super::chunk::reach;
 use super::found::Found;
-use super::latest_first::{Streams, next_batches};
+use super::latest_first::Streams;
 use crate::accumulate::WindowPlan;
 use crate::matches::Matches;
 use crate::source::{Positioned, RowNumbers, RowReader};
@@ -24,7 +24,8 @@ const MOST_OF_BUDGET: u64 = 8;
 pub(super) enum Share {
     /// Streams of its own, read side by side.
     Own(Vec<(usize, BatchStream)>),
-    /// Streams that all workers take from, one after the other, each by its number; rows come with their numbers.
+    /// Streams that all workers take from, one after the other, each by its number, and the last of them together; rows
+    /// come with their numbers.
     Common(Arc<Streams>, usize),
 }
 
@@ -98,11 +99,9 @@ impl Worker {
             }
             Share::Common(streams, worker) => {
                 let timestamp = &self.reader.source().timestamp;
-                while let Some(mut stream) = streams.next(worker) {
+                while let Some(begun) = streams.next(worker) {
                     loop {
-                        let batches =
-                            next_batches(&mut stream.batches, timestamp, n_ordered as usize)
-                                .await?;
+                        let batches = begun.next_batches(timestamp, n_ordered as usize).await?;
                         if batches.is_empty() {
                             break;
                         }
