@@ -16,6 +16,7 @@ pub mod on_demand;
 mod pages;
 mod parallel;
 pub mod parts;
+mod prefetch;
 mod search;
 mod source;
 pub mod spill;

@@ -87,7 +87,7 @@ impl Matches {
                 let slots = &mut slots[..together.len()];
                 let together = together.iter().map(|row| *row as usize);
                 rows.slots(index, &self.numbers, together.clone(), slots);
-                times.touch(slots);
+                times.ask(slots);
                 for (row, &(start, end)) in together.zip(slots.iter()) {
                     if start == end {
                         continue;

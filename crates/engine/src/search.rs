@@ -1,15 +1,13 @@
 //! Where rows lie among the ascending numbers of their keys, many rows at a time.
 //!
 //! Each search waits for memory a few times, and a search after the other would wait for each. So the
-//! places of some rows are made known first, then their numbers are touched without regard to what they
-//! are, and only then compared. Steps take no branch that depends on a number, since a wrong guess would
-//! throw away what the processor does ahead. What is compared are the upper bits of numbers, of which
+//! places of some rows are made known first, then their numbers are asked for, and only then compared.
+//! Steps take no branch that depends on a number, since a wrong guess would throw away what the processor does ahead. What is compared are the upper bits of numbers, of which
 //! twice as many fit the caches; whole numbers decide where those are equal.
-
-use std::hint::black_box;
 
 use crate::pages::Pages;
 use crate::parallel;
+use crate::prefetch::prefetch;
 
 /// Rows that are searched for together. Their numbers should fit the first cache.
 pub(crate) const TOGETHER: usize = 128;
@@ -79,6 +77,12 @@ impl UpperBits {
     #[inline]
     fn level(self, upper: u32) -> u16 {
         (upper >> self.level_shift) as u16
+    }
+
+    /// The least number of which these are the upper bits.
+    fn least_of(self, upper: u32) -> i64 {
+        self.least
+            .saturating_add_unsigned(u64::from(upper) << self.shift)
     }
 
     /// The greatest number of which these are the upper bits.
@@ -171,16 +175,13 @@ impl Ascending {
 }
 
 impl Searched<'_> {
-    /// Reads what is compared in each range here and there, so that it is at hand.
-    pub(crate) fn touch(self, ranges: &[(u32, u32)]) {
-        let mut all = 0;
-        for &(start, end) in ranges {
+    /// Asks for what is compared in each range.
+    pub(crate) fn ask(self, ranges: &[(u32, u32)]) {
+        for &(start, end) in ranges.iter().filter(|(start, end)| start < end) {
             let (start, end) = (start as usize, end as usize);
-            if start < end {
-                all ^= self.upper[start] ^ self.upper[(start + end) / 2] ^ self.upper[end - 1];
-            }
+            let some = [start, (start + end) / 2, end - 1];
+            some.iter().for_each(|&place| prefetch(self.upper, place));
         }
-        black_box(all);
     }
 
     /// The first place in a key's range whose number is not less than another; `end` if there is none.
@@ -211,6 +212,12 @@ impl Searched<'_> {
     #[inline]
     pub(crate) fn hardly_above(self, place: u32) -> i64 {
         self.bits.greatest_of(self.upper[place as usize])
+    }
+
+    /// A number that is not greater than that of a place, and seldom much less.
+    #[inline]
+    pub(crate) fn hardly_below(self, place: u32) -> i64 {
+        self.bits.least_of(self.upper[place as usize])
     }
 
     /// Whether another number is at least that of a place.
@@ -269,7 +276,7 @@ mod tests {
                 let ascending = ascending.searched();
                 let numbers = &all[..length as usize];
                 let range = (0, length as u32);
-                ascending.touch(&[range, (0, 0)]);
+                ascending.ask(&[range, (0, 0)]);
                 let edges = numbers.iter().flat_map(|&number| {
                     [number.saturating_sub(1), number, number.saturating_add(1)]
                 });
@@ -282,6 +289,8 @@ mod tests {
                     );
                     for (place, &number) in numbers.iter().enumerate() {
                         assert_eq!(ascending.is_reached(place as u32, than), than >= number);
+                        assert!(ascending.hardly_below(place as u32) <= number);
+                        assert!(ascending.hardly_above(place as u32) >= number);
                     }
                 }
             }

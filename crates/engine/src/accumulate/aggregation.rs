@@ -6,7 +6,7 @@ use provender_core::model::AggregateFunction;
 use provender_core::request::{ViewJoin, WindowAggregate};
 use provender_core::{Error, Result, ValueType, codes};
 
-use super::partial::{Aggregate, Input};
+use super::partial::{Aggregate, Input, Partials};
 use crate::cast::cast_value;
 use crate::source::{column, column_type};
 
@@ -109,6 +109,11 @@ impl Aggregation {
     /// The declared type.
     pub(super) fn declared_type(&self) -> DataType {
         self.output.to_arrow()
+    }
+
+    /// The values of nodes in the declared type, in their order.
+    pub(super) fn finished(&self, partials: &Partials, nodes: &[usize]) -> Result<ArrayRef> {
+        self.declared(&self.aggregate.finish(partials, nodes, &self.what)?)
     }
 
     /// The values of slots in the declared type.

@@ -1,18 +1,17 @@
 //! The simple partial aggregates of all counters with the same cells, row by row: what a cell holds of each lies side
 //! by side, so that a source's row touches memory in one place for all of them.
 
-use std::hint::black_box;
-
 use arrow_buffer::NullBuffer;
 
 use super::cells::{Extreme, FloatSum, WholeSum};
 use super::double::Double;
+use super::found_rows::Counted;
 use super::moments::Moments;
 use super::ordinal::Ordinals;
 use super::packed::{Held, Layout, Packed, Simple};
 use super::partial::{Input, Partials};
-use super::segments::Counted;
 use crate::pages::Pages;
+use crate::prefetch::prefetch;
 
 /// The rows of all cells that one worker counts in.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub(super) struct PickedRows<'a> {
 /// that what is known of all blocks fits the first cache.
 const BLOCK_BITS: u32 = 12;
 /// Source rows that are counted together: what they touch should fit the first cache.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 64;
 
 impl CellRows {
     pub(super) fn new(layout: &Layout, n_cells: usize) -> Self {
@@ -59,32 +58,35 @@ impl CellRows {
         n_rows <= self.n_left as usize
     }
 
-    /// Counts rows in their cells, for some counters with what each of them reads. There must be room for them.
-    pub(super) fn add_all(&mut self, found: &[Counted], inputs: &[(Held, &Input)]) {
+    /// Counts rows in their cells, for some counters with what each of them reads. They were found among so many, for which
+    /// there must be room, and none is twice in one cell.
+    pub(super) fn add_all(&mut self, n_rows: usize, found: &[Counted], inputs: &[(Held, &Input)]) {
         if self.width == 0 {
             return;
         }
-        self.n_left -= found.len() as u32;
+        self.n_left -= found.len().min(n_rows) as u32;
+        // What the next rows need is asked for before those at hand are counted.
+        let mut next = found.chunks(TOGETHER);
+        next.next().iter().for_each(|first| self.mark(first));
         for together in found.chunks(TOGETHER) {
-            self.mark(together);
+            next.next().iter().for_each(|next| self.mark(next));
             for &(held, input) in inputs {
                 self.add(together, held, input);
             }
         }
     }
 
-    /// Marks the blocks of cells as those that something is counted in, and reads of each cell here and there, so that
-    /// it is at hand.
+    /// Marks the blocks of cells as those that something is counted in, and asks for the cells.
     fn mark(&mut self, found: &[Counted]) {
         let width = self.width;
         let words: &[u64] = &self.words;
-        let mut all = 0;
         for counted in found {
             let cell = counted.place as usize * width;
-            all ^= words[cell] ^ words[cell + width - 1];
+            prefetch(words, cell);
+            // A short one may lie in two lines.
+            prefetch(words, cell + width - 1);
             self.is_touched[counted.place as usize >> BLOCK_BITS] = true;
         }
-        black_box(all);
     }
 
     fn add(&mut self, found: &[Counted], held: Held, input: &Input) {
@@ -127,7 +129,7 @@ impl CellRows {
             others: Vec::new(),
         };
         for places in places.chunks(TOGETHER) {
-            of_workers.iter().for_each(|rows| rows.touch(places));
+            of_workers.iter().for_each(|rows| rows.ask(places));
             for &place in places {
                 let mut counted = of_workers.iter().filter_map(|rows| rows.at(place));
                 let at = picked.firsts.len();
@@ -145,11 +147,12 @@ impl CellRows {
         is_touched.then(|| &self.words[place * self.width..(place + 1) * self.width])
     }
 
-    /// Reads of each cell here and there, so that it is at hand.
-    fn touch(&self, places: &[u32]) {
-        let cells = places.iter().filter_map(|&place| self.at(place));
-        let all = cells.fold(0, |all, cell| all ^ cell[0] ^ cell[self.width - 1]);
-        black_box(all);
+    /// Asks for cells.
+    fn ask(&self, places: &[u32]) {
+        for cell in places.iter().filter_map(|&place| self.at(place)) {
+            prefetch(cell, 0);
+            prefetch(cell, cell.len() - 1);
+        }
     }
 }
 
@@ -237,9 +240,10 @@ mod tests {
             row,
         };
         let (first, last) = (5, n_cells - 1);
-        workers[0].add_all(&[counted(first, 0), counted(first, 1)], &inputs);
-        workers[1].add_all(&[counted(last, 1)], &inputs);
-        workers[2].add_all(&[counted(last, 2), counted(first, 2)], &inputs);
+        workers[0].add_all(2, &[counted(first, 0), counted(first, 1)], &inputs);
+        workers[1].add_all(2, &[counted(last, 1)], &inputs);
+        // One row that counts in two.
+        workers[2].add_all(1, &[counted(last, 2), counted(first, 2)], &inputs);
 
         let places = [last as u32, first as u32, first as u32 + 1];
         let workers: Vec<&CellRows> = workers.iter().collect();
@@ -268,11 +272,11 @@ mod tests {
         n.store(&mut rows.words, u64::from(u32::MAX) - 1);
         rows.n_left = 1;
         assert!(rows.has_room(1) && !rows.has_room(2));
-        rows.add_all(&[Counted { place: 0, row: 0 }], &[(n, &Input::Rows)]);
+        rows.add_all(1, &[Counted { place: 0, row: 0 }], &[(n, &Input::Rows)]);
         assert!(rows.has_room(0) && !rows.has_room(1));
         // More are counted elsewhere, and the sum of both has room.
         let mut more = CellRows::new(&layout, 1);
-        more.add_all(&[Counted { place: 0, row: 1 }], &[(n, &Input::Rows)]);
+        more.add_all(1, &[Counted { place: 0, row: 1 }], &[(n, &Input::Rows)]);
         let Partials::Count(counts) = CellRows::picked(&[&rows, &more], &[0]).partials(n) else {
             unreachable!()
         };
@@ -282,7 +286,7 @@ mod tests {
     #[test]
     fn without_counters_there_is_nothing_to_count() {
         let mut rows = CellRows::new(&Layout::default(), 10);
-        rows.add_all(&[Counted { place: 1, row: 0 }], &[]);
+        rows.add_all(1, &[Counted { place: 1, row: 0 }], &[]);
         assert_eq!(rows.memory(), 0);
         CellRows::picked(&[&rows], &[1]);
     }

@@ -1,23 +1,23 @@
-//! In which cell of its key a row lies, told by that of the key's row before it.
+//! In which cell of its key a row lies, or which slots of it cover the row, told by those of the key's row before it.
 //!
 //! Sources mostly grow with time, and are read from one end to the other. So the next row of a key mostly lies in the
 //! same cell, and then two numbers tell it without a search. What is told is true in whatever order rows come; in another
 //! order it is less, and then not asked for any more.
 
-use std::hint::black_box;
 use std::ops::Range;
 
 use arrow_array::{Array, TimestampMicrosecondArray};
 
-use super::segments::Counted;
+use super::found_rows::Counted;
 use crate::beaten::TOLD_TOGETHER;
 use crate::keys::NO_KEY;
+use crate::prefetch::prefetch;
 use crate::search::{NO_PLACE, Searched};
 use crate::source::latest_first;
 use crate::worth::Worth;
 
-/// Rows for which what is held of their keys is read together: it should fit the first cache.
-const TOUCHED_TOGETHER: usize = 256;
+/// How many rows before its own what is held for a key is asked for.
+const ASKED_AHEAD: usize = 32;
 
 /// The cell of each key in which a row was found last.
 #[derive(Debug)]
@@ -35,27 +35,38 @@ pub(super) struct LastCell {
     place: u32,
 }
 
+/// The level of no time that is told.
+pub(super) const NEVER: u16 = u16::MAX;
+
 impl LastCell {
     /// Bytes of each key.
     pub(super) const BYTES: u64 = size_of::<Self>() as u64;
 
-    /// The cell that ends with a cut of a key's `(start, end)`; behind the last one for `end`.
+    /// Times between two levels, of which those that have one of both are left to be compared whole.
     #[inline]
-    fn new(cuts: Searched<'_>, (start, end): (u32, u32), cell: u32, place: u32) -> Self {
-        // Times of the same level as a cut are left to be compared whole.
-        let least = match cell > start {
-            true => cuts.level_at(cell - 1).saturating_add(1),
-            false => 0,
-        };
-        let after = match cell < end {
-            true => cuts.level_at(cell),
-            false => u16::MAX,
-        };
+    pub(super) fn between(after: Option<u16>, before: u16, place: u32) -> Self {
+        let least = after.map_or(0, |after| after.saturating_add(1));
         Self {
             least,
-            n: after.saturating_sub(least),
+            n: before.saturating_sub(least),
             place,
         }
+    }
+
+    /// The cell that ends with a cut of a key's `(start, end)`; behind the last one for `end`.
+    #[inline]
+    pub(super) fn of_cuts(
+        cuts: Searched<'_>,
+        (start, end): (u32, u32),
+        cell: u32,
+        place: u32,
+    ) -> Self {
+        let after = (cell > start).then(|| cuts.level_at(cell - 1));
+        let before = match cell < end {
+            true => cuts.level_at(cell),
+            false => NEVER,
+        };
+        Self::between(after, before, place)
     }
 }
 
@@ -71,28 +82,21 @@ impl LastCells {
         size_of_val(self.of_keys.as_slice())
     }
 
-    /// Takes in the cell that a row of a key was found in; [`NO_PLACE`] if none is to be counted in.
+    /// Takes in the cell that a row of a key was found in; with [`NO_PLACE`] if it is not to be counted.
     #[inline]
-    pub(super) fn add(
-        &mut self,
-        key: u32,
-        cuts: Searched<'_>,
-        of_key: (u32, u32),
-        cell: u32,
-        place: u32,
-    ) {
+    pub(super) fn add(&mut self, key: u32, cell: LastCell) {
         if let Some(last) = self.of_keys.get_mut(key as usize) {
-            *last = LastCell::new(cuts, of_key, cell, place);
+            *last = cell;
         }
     }
 
     /// Adds those of some rows to `found` that lie in the same cell as the last row of their key, if it is to be
     /// counted in. Writes those that may lie in another to the front of `left`, and answers how many of both there are.
-    /// `numbers` are those of the batch's keys, `found` has room for all rows, and `places` are at most
-    /// [`TOLD_TOGETHER`] as for [`latest_first`].
+    /// `level_of` answers that of a time, `numbers` are those of the batch's keys, `found` has room for all rows, and
+    /// `places` are at most [`TOLD_TOGETHER`] as for [`latest_first`].
     pub(super) fn tell(
         &mut self,
-        cuts: Searched<'_>,
+        level_of: impl Fn(i64) -> u16,
         numbers: &[u32],
         events: &TimestampMicrosecondArray,
         places: Range<usize>,
@@ -101,40 +105,29 @@ impl LastCells {
     ) -> (usize, usize) {
         let (nulls, times) = (events.nulls(), events.values());
         let (mut n_found, mut n_left, mut n_of_keys) = (0, 0, 0);
-        for first in places.clone().step_by(TOUCHED_TOGETHER) {
-            let some = first..places.end.min(first + TOUCHED_TOGETHER);
-            self.touch(numbers, latest_first(events, some.clone()));
-            for row in latest_first(events, some) {
-                let number = numbers[row];
-                let last = self.of_keys.get(number as usize);
-                let LastCell { least, n, place } = last.copied().unwrap_or_default();
-                let is_within = cuts.level_of(times[row]).wrapping_sub(least) < n;
-                let is_told = is_within & nulls.is_none_or(|nulls| nulls.is_valid(row));
-                let row = row as u32;
-                found[n_found] = Counted { place, row };
-                n_found += usize::from(is_told & (place != NO_PLACE));
-                left[n_left] = row;
-                n_left += usize::from((number != NO_KEY) & !is_told);
-                n_of_keys += usize::from(number != NO_KEY);
-            }
+        let mut later = latest_first(events, places.clone());
+        let of_keys = self.of_keys.as_slice();
+        let mut ask = |row: usize| prefetch(of_keys, numbers[row] as usize);
+        later.by_ref().take(ASKED_AHEAD).for_each(&mut ask);
+        for row in latest_first(events, places) {
+            later.next().into_iter().for_each(&mut ask);
+            let number = numbers[row];
+            let last = of_keys.get(number as usize);
+            let LastCell { least, n, place } = last.copied().unwrap_or_default();
+            let is_within = level_of(times[row]).wrapping_sub(least) < n;
+            let is_told = is_within & nulls.is_none_or(|nulls| nulls.is_valid(row));
+            let row = row as u32;
+            found[n_found] = Counted { place, row };
+            n_found += usize::from(is_told & (place != NO_PLACE));
+            left[n_left] = row;
+            n_left += usize::from((number != NO_KEY) & !is_told);
+            n_of_keys += usize::from(number != NO_KEY);
         }
         let n_told = n_of_keys - n_left;
         if !self.worth.count(n_of_keys, n_told, self.of_keys.len()) {
             self.of_keys = Vec::new();
         }
         (n_found, n_left)
-    }
-
-    /// Reads what is held for the keys of some rows, so that it is at hand.
-    fn touch(&self, numbers: &[u32], rows: impl Iterator<Item = usize>) {
-        let mut all = 0;
-        for row in rows {
-            all ^= self
-                .of_keys
-                .get(numbers[row] as usize)
-                .map_or(0, |last| last.place);
-        }
-        black_box(all);
     }
 }
 
@@ -174,11 +167,12 @@ mod tests {
                 let cell = ascending.first_from((1, n + 1), time);
                 let place = if cell <= n { cell } else { NO_PLACE };
                 let mut last = LastCells::new(1);
-                last.add(0, ascending, (1, n + 1), cell, place);
+                last.add(0, LastCell::of_cuts(ascending, (1, n + 1), cell, place));
                 let (mut found, mut left) = (vec![ROOM; numbers.len()], [0; TOLD_TOGETHER]);
                 let some = 0..numbers.len();
+                let level_of = |time| ascending.level_of(time);
                 let (n_found, n_left) =
-                    last.tell(ascending, &numbers, &of_batch, some, &mut found, &mut left);
+                    last.tell(level_of, &numbers, &of_batch, some, &mut found, &mut left);
                 n_told += numbers.len() - n_left;
                 for (row, &other) in times.iter().enumerate() {
                     let is_left = left[..n_left].contains(&(row as u32));

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array};
-use arrow_buffer::{NullBuffer, ScalarBuffer, i256};
+use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer, i256};
 use provender_core::model::AggregateFunction;
 use provender_core::{Error, Result, ValueType, codes};
 
 use super::cells::{Extreme, FloatSum, WholeSum};
 use super::distinct::{Occurrences, slide_sets};
 use super::double::Double;
+use super::found_rows::Counted;
 use super::moments::Moments;
 use super::ordinal::{self, Ordinals};
 use super::packed::Simple;
-use super::segments::{Counted, Window, slide};
+use super::segments::{Window, slide};
 use crate::error::defect;
 use crate::pages::Pages;
 
@@ -426,12 +427,11 @@ impl Aggregate {
     ) -> Result<ArrayRef> {
         use AggregateFunction as F;
         let array: ArrayRef = match partials {
-            Partials::Count(counts) => Arc::new(
-                nodes
-                    .iter()
-                    .map(|&node| Some(counts[node] as i64))
-                    .collect::<Int64Array>(),
-            ),
+            Partials::Count(counts) => {
+                let counts: &[u64] = counts;
+                let values = nodes.iter().map(|&node| counts[node] as i64);
+                Arc::new(Int64Array::from_iter_values(values))
+            }
             Partials::SumWhole(sums) if self.function == F::Mean => Arc::new(
                 nodes
                     .iter()
@@ -458,22 +458,20 @@ impl Aggregate {
                     .map(|&node| (sums[node].0, sums[node].1.to_i128()));
                 return self.finish_sums(sums, what);
             }
-            Partials::SumFloat(sums) if self.function == F::Mean => Arc::new(
-                nodes
-                    .iter()
-                    .map(|&node| {
-                        // The division rounds once more, which is far within what sums may differ by.
-                        let FloatSum { n, sum } = sums[node];
-                        (n > 0).then(|| sum.to_f64() / n as f64)
-                    })
-                    .collect::<Float64Array>(),
-            ),
-            Partials::SumFloat(sums) => Arc::new(
-                nodes
-                    .iter()
-                    .map(|&node| (sums[node].n > 0).then(|| sums[node].sum.to_f64()))
-                    .collect::<Float64Array>(),
-            ),
+            Partials::SumFloat(sums) => {
+                let sums: &[FloatSum] = sums;
+                let is_any = |at: usize| sums[nodes[at]].n > 0;
+                let nulls = NullBuffer::new(BooleanBuffer::collect_bool(nodes.len(), is_any));
+                let sums = nodes.iter().map(|&node| sums[node]);
+                let values: Vec<f64> = match self.function {
+                    // The division rounds once more, which is far within what sums may differ by.
+                    F::Mean => sums
+                        .map(|FloatSum { n, sum }| sum.to_f64() / n.max(1) as f64)
+                        .collect(),
+                    _ => sums.map(|one| one.sum.to_f64()).collect(),
+                };
+                Arc::new(Float64Array::new(values.into(), Some(nulls)))
+            }
             Partials::Moments(moments) => Arc::new(
                 nodes
                     .iter()

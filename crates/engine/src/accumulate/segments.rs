@@ -5,23 +5,17 @@
 //! `t - w`, a row lies in one cell, whatever the number of windows that cover it, and a window is a
 //! range of cells.
 
-use std::hint::black_box;
 use std::ops::Range;
 
-use super::last_cells::LastCells;
+use super::found_rows::{Counted, FoundRows};
+use super::last_cells::{LastCell, LastCells};
 use crate::beaten::TOLD_TOGETHER;
 use crate::pages::Pages;
 use crate::parallel;
+use crate::prefetch::prefetch;
 use crate::search::{Ascending, NO_PLACE, TOGETHER};
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
-
-/// The place of a cell and a row of a batch that lies in it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counted {
-    pub(super) place: u32,
-    pub(super) row: u32,
-}
 
 /// The cells that a slot's window covers: the first, and one after the last.
 #[derive(Clone, Copy, Debug)]
@@ -154,11 +148,6 @@ impl Segments {
         slots.start * width..slots.end * width
     }
 
-    /// No row found yet.
-    pub(super) fn last_cells(&self, index: &SpineIndex) -> LastCells {
-        LastCells::new(index.n_keys())
-    }
-
     /// The rows of a batch that any window covers, and the places of their cells. `numbers` are those of their keys.
     pub(super) fn find(
         &self,
@@ -166,21 +155,21 @@ impl Segments {
         numbers: &[u32],
         rows: &TimedRows,
         last: &mut LastCells,
-        found: &mut Vec<Counted>,
+        found: &mut FoundRows,
     ) {
         let width = 1 + self.windows_us.len() as u32;
         let events = rows.event.values();
-        // Whether a row counts is hard to foretell, so every row is written and those that do are
-        // counted: a wrong guess would cost more than the writing.
-        found.resize(numbers.len(), Counted::default());
-        let mut n_found = 0;
+        found.clear();
+        let (room, mut n_found) = (found.room(numbers.len()), 0);
         let (cuts, places) = (self.cuts.searched(), &self.places[..]);
         let mut left = [0; TOLD_TOGETHER];
         let (mut of_keys, mut cells) = ([(0, 0); TOGETHER], [0; TOGETHER]);
         for next in (0..numbers.len()).step_by(TOLD_TOGETHER) {
             let told = next..numbers.len().min(next + TOLD_TOGETHER);
-            let found_now = &mut found[n_found..];
-            let (n_now, n_left) = last.tell(cuts, numbers, &rows.event, told, found_now, &mut left);
+            let found_now = &mut room[n_found..];
+            let level_of = |time| cuts.level_of(time);
+            let (n_now, n_left) =
+                last.tell(level_of, numbers, &rows.event, told, found_now, &mut left);
             n_found += n_now;
             for together in left[..n_left].chunks(TOGETHER) {
                 let of_keys = &mut of_keys[..together.len()];
@@ -189,7 +178,7 @@ impl Segments {
                 for (start, end) in of_keys.iter_mut() {
                     (*start, *end) = (*start * width, *end * width);
                 }
-                cuts.touch(of_keys);
+                cuts.ask(of_keys);
                 for ((cell, &row), &of_key) in cells.iter_mut().zip(together).zip(&*of_keys) {
                     *cell = match of_key.0 < of_key.1 {
                         true => cuts.first_from(of_key, events[row as usize]),
@@ -199,7 +188,7 @@ impl Segments {
                 // In loops of their own, since a search leaves little room to wait for many places.
                 let of_cells = cells.iter().zip(&*of_keys);
                 let within = of_cells.filter(|(cell, of_key)| **cell < of_key.1);
-                black_box(within.fold(0, |all, (&cell, _)| all ^ places[cell as usize]));
+                within.for_each(|(&cell, _)| prefetch(places, cell as usize));
                 for ((&cell, &row), &of_key) in cells.iter().zip(together).zip(&*of_keys) {
                     if of_key.0 == of_key.1 {
                         continue;
@@ -208,13 +197,14 @@ impl Segments {
                         true => places[cell as usize],
                         false => NO_PLACE,
                     };
-                    last.add(numbers[row as usize], cuts, of_key, cell, place);
-                    found[n_found] = Counted { place, row };
+                    let told = LastCell::of_cuts(cuts, of_key, cell, place);
+                    last.add(numbers[row as usize], told);
+                    room[n_found] = Counted { place, row };
                     n_found += usize::from(place != NO_PLACE);
                 }
             }
         }
-        found.truncate(n_found);
+        found.take(n_found);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::SchemaRef;
 use provender_core::model::AggregateFunction;
@@ -204,6 +204,8 @@ impl Group {
         };
         let index = Arc::new(SpineIndex::new(&self.keys, rows, n_threads)?);
         let mut columns: Vec<Vec<AnswerColumns>> = self.views.iter().map(|_| Vec::new()).collect();
+        // By windows of feeds that are answered.
+        let mut n_held = 0;
         for feed in feeds {
             let (streams, by_event) = match ahead.take() {
                 Some((ahead, by_event)) => (ahead.into_streams(), by_event),
@@ -212,7 +214,10 @@ impl Group {
                     (self.rows(feed, by_event).await?, by_event)
                 }
             };
-            for (number, answer) in self.answer_feed(feed, streams, by_event, &index).await? {
+            let answers = self.answer_feed(feed, streams, by_event, &index, n_held);
+            let answers = answers.await?;
+            n_held += held_bytes(answers.iter().flat_map(|(_, columns)| columns));
+            for (number, answer) in answers {
                 columns[number] = answer;
             }
         }
@@ -259,9 +264,7 @@ impl ChunkAnswer {
     /// Bytes of a row, about.
     pub(crate) fn row_bytes(&self) -> usize {
         let columns = self.columns.iter().map(|columns| match columns {
-            AnswerColumns::OfSlots { values, columns } => {
-                values.row_bytes() * columns.len() / values.columns.len().max(1)
-            }
+            AnswerColumns::OfSlots { values, columns } => values.row_bytes(columns),
             AnswerColumns::Winners {
                 values, features, ..
             } => values.row_bytes() * features.len() / values.columns.len().max(1),
@@ -279,9 +282,7 @@ impl ChunkAnswer {
         for columns in &self.columns {
             match columns {
                 AnswerColumns::OfSlots { values, columns } => {
-                    let picked = values.pick_numbered(slots_of_rows(slots));
-                    let columns: Vec<usize> = columns.clone().collect();
-                    arrays.extend(picked.gather(&columns)?);
+                    arrays.extend(values.gather(slots, columns)?);
                 }
                 AnswerColumns::Winners {
                     values,
@@ -351,15 +352,14 @@ impl ChunkAnswer {
     }
 }
 
-/// The slots of rows, null for rows that nothing can match.
-fn slots_of_rows(row_slots: &[u32]) -> UInt32Array {
-    if !row_slots.contains(&NO_SLOT) {
-        return row_slots.to_vec().into();
-    }
-    let slots = row_slots.iter();
-    slots
-        .map(|&slot| (slot != NO_SLOT).then_some(slot))
-        .collect()
+/// Bytes that one feed's windows hold until all rows are answered.
+fn held_bytes<'a>(mut columns: impl Iterator<Item = &'a AnswerColumns>) -> u64 {
+    // All columns are of the same windows.
+    let windows = columns.find_map(|columns| match columns {
+        AnswerColumns::OfSlots { values, .. } => Some(values.memory() as u64),
+        AnswerColumns::Winners { .. } => None,
+    });
+    windows.unwrap_or(0)
 }
 
 /// The place of each spine row, from the places of slots.

@@ -14,7 +14,7 @@ use super::chunk::{Group, GroupFeed};
 use super::found::{Found, feature_columns};
 use super::ties::check_deciding;
 use super::worker::{Worker, shares};
-use crate::accumulate::{WindowPlan, WindowTree};
+use crate::accumulate::{WindowPlan, WindowTree, WindowValues};
 use crate::error;
 use crate::source::{Feed, RowReader, columns_of};
 use crate::spine::{NO_SLOT, SpineIndex};
@@ -31,7 +31,7 @@ pub(super) enum AnswerColumns {
     },
     /// Consecutive columns of all slots' values, numbered as slots are.
     OfSlots {
-        values: Arc<Values>,
+        values: Arc<WindowValues>,
         columns: Range<usize>,
     },
 }
@@ -65,13 +65,15 @@ impl Group {
         views.collect()
     }
 
-    /// The answers of the views that read a source, by their numbers, from what [`Self::rows`] answers.
+    /// The answers of the views that read a source, by their numbers, from what [`Self::rows`] answers. `n_held` is how
+    /// many bytes of the limit other sources' answers hold.
     pub(super) async fn answer_feed(
         &self,
         feed: &GroupFeed,
         streams: Vec<BatchStream>,
         by_event: bool,
         index: &Arc<SpineIndex>,
+        n_held: u64,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
         let views = self.views_of(feed);
         let source = self.needed(feed, &views, by_event);
@@ -92,7 +94,8 @@ impl Group {
         };
         let n_workers = self.resources.n_threads.clamp(1, streams.len().max(1));
         let shared = index.memory() + windows.as_ref().map_or(0, |windows| windows.memory());
-        let budget = (self.memory_limit / n_workers as u64).saturating_sub(shared as u64);
+        let limit = self.memory_limit.saturating_sub(n_held);
+        let budget = (limit / n_workers as u64).saturating_sub(shared as u64);
         let mut workers = JoinSet::new();
         for (number, share) in shares(streams, n_workers, access.is_some())
             .into_iter()
@@ -132,7 +135,7 @@ impl Group {
             drop(state);
             feed.has_many_ties.store(true, Ordering::Relaxed);
             let streams = self.rows(feed, false).await?;
-            return Box::pin(self.answer_feed(feed, streams, false, index)).await;
+            return Box::pin(self.answer_feed(feed, streams, false, index, n_held)).await;
         }
         if let (true, Some(access), Some(winners)) = (by_event, access, &mut state.features) {
             check_deciding(feed, access)?;
@@ -142,13 +145,13 @@ impl Group {
             Some(plan) => {
                 let (cx, index) = (self.cx.clone(), index.clone());
                 let cells = std::mem::take(&mut state.cells);
-                let finish = async move { plan.finish(&cx, &cells, &index, n_threads) };
+                let finish = async move { WindowValues::new(&cx, plan, cells, &index, n_threads) };
                 // Meanwhile the caller can be heard, who may want to end the call.
                 Spawned(tokio::spawn(finish)).ended().await?
             }
             None => {
                 let trees = std::mem::take(&mut state.trees);
-                WindowTree::finish_all(trees, index, n_threads)?
+                WindowTree::finish_all(trees, index, n_threads)?.into()
             }
         };
         self.finish(feed, &views, state, windows, index, access)
@@ -174,7 +177,7 @@ impl Group {
         feed: &GroupFeed,
         views: &[ViewJoin],
         state: Found,
-        windows: Values,
+        windows: WindowValues,
         index: &Arc<SpineIndex>,
         access: Option<&Arc<dyn RowAccess>>,
     ) -> Result<Vec<(usize, Vec<AnswerColumns>)>> {
