@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use provender_core::Result;
 use provender_core::request::KeyColumn;
@@ -35,7 +35,7 @@ pub(crate) struct SpineRows {
 #[derive(Debug)]
 pub(crate) struct SpineIndex {
     keys: KeyTable,
-    /// The first slot of each key, and at the end the number of slots.
+    /// The first slot of each key, and at the end the number of slots. A key may have none.
     starts: Vec<u32>,
     /// The time of each slot, ascending within a key.
     times: Ascending,
@@ -43,17 +43,27 @@ pub(crate) struct SpineIndex {
     row_slots: Vec<u32>,
 }
 
-/// The rows of some consecutive keys.
+/// What is known of all rows, in their order.
+#[derive(Clone, Copy)]
+struct Numbered<'a> {
+    /// The number of each row's key.
+    keys: &'a [u32],
+    /// Batch by batch.
+    times: &'a [TimestampMicrosecondArray],
+}
+
+/// Room for the rows of some consecutive keys.
 struct SpinePart<'a> {
+    first_key: u32,
     /// The first row of each key, and at the end one after the last.
     starts: &'a [u32],
-    /// Each row's time, key by key.
+    /// For each row's time, key by key.
     times: &'a mut [i64],
-    /// Each row's place in the spine.
+    /// For each row's place in the spine.
     rows: &'a mut [u32],
 }
 
-/// The same, sorted.
+/// The rows of some consecutive keys, sorted.
 struct SortedPart<'a> {
     rows: &'a [u32],
     /// Whether a row begins a slot. The times of slots lie where the first rows' did.
@@ -63,7 +73,37 @@ struct SortedPart<'a> {
     starts: Vec<u32>,
 }
 
+/// Rows of which those of one part are picked out together.
+const DEALT_TOGETHER: usize = 1 << 10;
+
 impl<'a> SpinePart<'a> {
+    /// Deals the rows of the part's keys to these, out of all rows.
+    fn deal(&mut self, all: Numbered<'_>) {
+        let before = self.starts[0];
+        let mut next: Vec<u32> = self.starts.iter().map(|start| start - before).collect();
+        next.pop();
+        let (mut own, mut first) = ([0; DEALT_TOGETHER], 0);
+        for times in all.times {
+            let keys = &all.keys[first..first + times.len()];
+            let together = keys.chunks(DEALT_TOGETHER);
+            for (keys, times) in together.zip(times.values().chunks(DEALT_TOGETHER)) {
+                // Whose row it is cannot be foretold, so all are written and some of them kept.
+                let mut n_own = 0;
+                for (row, key) in (0..).zip(keys) {
+                    own[n_own] = row;
+                    n_own += usize::from((key.wrapping_sub(self.first_key) as usize) < next.len());
+                }
+                for &row in &own[..n_own] {
+                    let next = &mut next[(keys[row] - self.first_key) as usize];
+                    self.times[*next as usize] = times[row];
+                    self.rows[*next as usize] = (first + row) as u32;
+                    *next += 1;
+                }
+                first += keys.len();
+            }
+        }
+    }
+
     fn sort(self) -> SortedPart<'a> {
         let mut starts = Vec::with_capacity(self.starts.len());
         let mut is_first = Vec::with_capacity(self.rows.len());
@@ -170,24 +210,30 @@ impl SpineIndex {
     pub(crate) fn new(keys: &[KeyColumn], rows: &SpineRows, n_threads: usize) -> Result<Self> {
         let encoder = KeyEncoder::new(keys)?;
         let names: Vec<&str> = keys.iter().map(|key| key.spine.as_str()).collect();
-        let mut table = encoder.table();
+        let encode = |batch: &RecordBatch| {
+            let columns = names.iter().map(|name| column(batch, name));
+            let columns: Vec<_> = columns.collect::<Result<_>>()?;
+            encoder.encode(&names, &columns, batch.num_rows())
+        };
+        let sooner = rows.batches.iter().filter(|_| encoder.is_cheap());
+        let sooner: Vec<EncodedKeys> = sooner.map(encode).collect::<Result<_>>()?;
+        let mut table = encoder.table_of(&sooner);
+        let mut sooner = sooner.into_iter();
         let mut numbers = vec![NO_KEY; rows.n_rows()];
         let mut rest = numbers.as_mut_slice();
-        let mut of_batches = Vec::with_capacity(rows.batches.len());
+        let mut times_of = Vec::with_capacity(rows.batches.len());
         for batch in &rows.batches {
-            let columns: Vec<_> = names
-                .iter()
-                .map(|name| column(batch, name))
-                .collect::<Result<_>>()?;
-            let encoded = encoder.encode(&names, &columns, batch.num_rows())?;
+            let encoded = match sooner.next() {
+                Some(encoded) => encoded,
+                None => encode(batch)?,
+            };
             let of_batch = column(batch, TIME)?;
             let of_batch = of_batch.as_primitive::<TimestampMicrosecondType>().clone();
             let numbers;
             (numbers, rest) = std::mem::take(&mut rest).split_at_mut(batch.num_rows());
             table.number_all(&encoded, |row| of_batch.is_valid(row), numbers);
-            of_batches.push(of_batch);
+            times_of.push(of_batch);
         }
-        let of_rows = of_batches.iter().flat_map(|times| times.values().iter());
 
         // Rows are dealt to their keys, and then only those of one key are sorted.
         let mut starts = vec![0_u32; table.len() + 1];
@@ -197,22 +243,11 @@ impl SpineIndex {
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
-        let mut next = starts.clone();
-        let n_dealt = next[table.len()] as usize;
+        let n_dealt = starts[table.len()] as usize;
         let mut times = Pages::<i64>::zeroed(n_dealt);
         let mut dealt = Pages::<u32>::zeroed(n_dealt);
-        let (in_order, rows_in_order): (&mut [i64], &mut [u32]) = (&mut times, &mut dealt);
-        for ((row, &number), &time) in (0..).zip(&numbers).zip(of_rows) {
-            if number != NO_KEY {
-                let place = &mut next[number as usize];
-                (in_order[*place as usize], rows_in_order[*place as usize]) = (time, row);
-                *place += 1;
-            }
-        }
-        drop(next);
-
         let n_parts = parallel::n_parts(n_dealt, n_threads);
-        let (mut times_left, mut rows_left) = (in_order, rows_in_order);
+        let (mut times_left, mut rows_left) = (&mut times[..], &mut dealt[..]);
         let mut parts = Vec::with_capacity(n_parts);
         for keys in parallel::group_ranges(&starts, n_parts) {
             let n_rows = (starts[keys.end] - starts[keys.start]) as usize;
@@ -220,13 +255,21 @@ impl SpineIndex {
             (times, times_left) = std::mem::take(&mut times_left).split_at_mut(n_rows);
             (rows, rows_left) = std::mem::take(&mut rows_left).split_at_mut(n_rows);
             parts.push(SpinePart {
+                first_key: keys.start as u32,
                 starts: &starts[keys.start..=keys.end],
                 times,
                 rows,
             });
         }
-        let sorted = parallel::each(parts, SpinePart::sort);
-        let row_slots: Vec<AtomicU32> = numbers.into_iter().map(|_| NO_SLOT.into()).collect();
+        let all = Numbered {
+            keys: &numbers,
+            times: &times_of,
+        };
+        let sorted = parallel::each(parts, |mut part| {
+            part.deal(all);
+            part.sort()
+        });
+        let row_slots: Vec<AtomicU32> = numbers.iter().map(|_| NO_SLOT.into()).collect();
         let mut n_slots = 0;
         let mut slot_starts = Vec::with_capacity(starts.len());
         let (mut lengths, mut dealt) = (Vec::with_capacity(n_parts), Vec::with_capacity(n_parts));
@@ -269,6 +312,7 @@ impl SpineIndex {
         self.times.numbers().len()
     }
 
+    /// How many numbers of keys there are; see [`KeyTable::len`].
     pub(crate) fn n_keys(&self) -> usize {
         self.keys.len()
     }

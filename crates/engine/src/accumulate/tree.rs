@@ -150,6 +150,9 @@ fn count_distinct<K: std::hash::Hash + Eq + Clone + Default>(
     let mut counts = vec![0_i64; index.n_slots()];
     for key in 0..index.n_keys() as u32 {
         let slots = index.slots(key);
+        if slots.is_empty() {
+            continue;
+        }
         let (base, n) = (2 * slots.start, slots.len());
         let mut present = Distinct::<K>::default();
         // A node is visited twice: entering it adds its set, leaving it takes the set away.

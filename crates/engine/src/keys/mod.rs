@@ -93,6 +93,23 @@ impl KeyEncoder {
         Ok(Self { types, layout })
     }
 
+    /// Whether encoding takes little more than the columns as they are, so that all batches can be encoded at once.
+    pub(crate) fn is_cheap(&self) -> bool {
+        matches!(self.layout, Layout::Word)
+    }
+
+    /// A table for the keys of some batches, and others.
+    pub(crate) fn table_of(&self, batches: &[EncodedKeys]) -> KeyTable {
+        let words = batches.iter().filter_map(|keys| match &keys.values {
+            KeyValues::Words(words) => Some(&words[..]),
+            _ => None,
+        });
+        match self.layout {
+            Layout::Word => KeyTable::words_like(&words.collect::<Vec<_>>()),
+            _ => self.table(),
+        }
+    }
+
     /// A table for keys of this encoding.
     pub(crate) fn table(&self) -> KeyTable {
         match self.layout {

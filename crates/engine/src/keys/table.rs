@@ -1,4 +1,4 @@
-//! Numbers for keys: 0, 1, 2, ... in the order in which they first came.
+//! Numbers for keys: 0, 1, 2, ... in the order in which they first came, but for those that lie close to each other.
 //!
 //! Tables are open-addressed, with the key itself in the entry where it has a fixed width or is short,
 //! so that a look-up costs one miss of the cache; and they are asked for a batch of keys at a time in
@@ -6,12 +6,14 @@
 
 use std::ops::Range;
 
+use arrow_buffer::BooleanBuffer;
+
 use super::bytes::ByteTables;
 use super::{EncodedKeys, KeyValues};
 
 /// Stands for a key that is null or not known.
 pub(crate) const NO_KEY: u32 = u32::MAX;
-/// Stands for a key whose first entry was taken by another.
+/// Stands for a key that is not close to most, or whose first entry in the table was taken by another.
 const ELSEWHERE: u32 = u32::MAX - 1;
 const LEAST_ENTRIES: usize = 8;
 /// Rows whose keys are numbered together.
@@ -22,8 +24,15 @@ const NEAR_PLACES_PER_KEY: usize = 4;
 /// The keys of one encoding, numbered.
 #[derive(Debug)]
 pub(crate) enum KeyTable {
-    Unit { is_known: bool },
-    Words { table: Inline<u64>, near: Near },
+    Unit {
+        is_known: bool,
+    },
+    Words {
+        close: Close,
+        /// Of all other keys.
+        table: Inline<u64>,
+        near: Near,
+    },
     Wide(Inline<u128>),
     Bytes(ByteTables),
 }
@@ -34,10 +43,7 @@ impl KeyTable {
     }
 
     pub(super) fn words() -> Self {
-        Self::Words {
-            table: Inline::new(),
-            near: Near::default(),
-        }
+        Self::words_like(&[])
     }
 
     pub(super) fn wide() -> Self {
@@ -48,11 +54,11 @@ impl KeyTable {
         Self::Bytes(ByteTables::new())
     }
 
-    /// How many keys there are.
+    /// How many numbers there are. Some may be those of no key, where most are close to each other.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Unit { is_known } => usize::from(*is_known),
-            Self::Words { table, .. } => table.n_keys,
+            Self::Words { close, table, .. } => close.n_keys + table.n_keys,
             Self::Wide(table) => table.n_keys,
             Self::Bytes(tables) => tables.n_keys(),
         }
@@ -62,15 +68,28 @@ impl KeyTable {
     pub(crate) fn memory(&self) -> usize {
         match self {
             Self::Unit { .. } => 0,
-            Self::Words { table, near } => table.memory() + near.numbers.len() * 4,
+            Self::Words { close, table, near } => {
+                table.memory() + near.numbers.len() * 4 + close.n_keys / 8
+            }
             Self::Wide(table) => table.memory(),
             Self::Bytes(tables) => tables.memory(),
         }
     }
 
+    /// A table for these keys.
+    pub(super) fn words_like(words: &[&[u64]]) -> Self {
+        Self::Words {
+            close: Close::new(words),
+            table: Inline::new(),
+            near: Near::default(),
+        }
+    }
+
     /// Makes look-ups faster when all keys are there.
     pub(crate) fn settle(&mut self) {
-        if let Self::Words { table, near } = self {
+        if let Self::Words { close, table, near } = self
+            && close.n_keys == 0
+        {
             *near = Near::new(table);
         }
     }
@@ -90,7 +109,10 @@ impl KeyTable {
     fn find_some(&self, keys: &EncodedKeys, rows: Range<usize>, found: &mut Vec<u32>) {
         found.clear();
         match (self, &keys.values) {
-            (Self::Words { table, near }, KeyValues::Words(words)) => {
+            (Self::Words { close, table, .. }, KeyValues::Words(words)) if close.n_keys > 0 => {
+                close.find_all(&words[rows.clone()], table, found);
+            }
+            (Self::Words { table, near, .. }, KeyValues::Words(words)) => {
                 table.find_all(&words[rows.clone()], |key| near.find(key), found);
             }
             (Self::Wide(table), KeyValues::Wide(wide)) => {
@@ -143,8 +165,11 @@ impl KeyTable {
         }
         let next = self.len() as u32;
         match (self, &keys.values) {
-            (Self::Words { table, .. }, KeyValues::Words(words)) => {
-                table.find_or_insert(words[row], next)
+            (Self::Words { close, table, .. }, KeyValues::Words(words)) => {
+                match close.find(words[row]) {
+                    ELSEWHERE => table.find_or_insert(words[row], next),
+                    number => number,
+                }
             }
             (Self::Wide(table), KeyValues::Wide(wide)) => table.find_or_insert(wide[row], next),
             (Self::Bytes(tables), KeyValues::Bytes { bytes, offsets }) => {
@@ -298,8 +323,112 @@ impl<K: Word> Inline<K> {
     }
 }
 
-/// The numbers of keys that lie close to each other, as identifiers that were counted up do: found by
-/// the key itself, in a fraction of the table's memory. Keys inserted later are not among them.
+/// Keys so close to each other, as identifiers that were counted up are, that how far each is from the first is its number,
+/// which no memory is looked up for. Some numbers may be those of no key, and are then not found.
+#[derive(Debug, Default)]
+pub(crate) struct Close {
+    first: u64,
+    /// How many numbers there are; 0 where no keys are close.
+    pub(super) n_keys: usize,
+    /// Which numbers are those of a key, if not all.
+    are_keys: Option<BooleanBuffer>,
+}
+
+/// Keys that are looked at for where most of them lie.
+const SAMPLED_KEYS: usize = 1 << 12;
+/// From one of these to the next are at most so many times as many keys as on average in the middle of them.
+const MOST_APART: u64 = 32;
+/// For each close key there are at most so many numbers.
+const NUMBERS_PER_KEY: usize = 2;
+
+impl Close {
+    /// Those among the keys of some rows; none if they are not most of them, or not close.
+    fn new(words: &[&[u64]]) -> Self {
+        Self::of_most(words).unwrap_or_default()
+    }
+
+    fn of_most(words: &[&[u64]]) -> Option<Self> {
+        let n_rows: usize = words.iter().map(|words| words.len()).sum();
+        let each = n_rows.div_ceil(SAMPLED_KEYS).max(1);
+        let some = words.iter().flat_map(|words| words.iter().step_by(each));
+        let mut some: Vec<u64> = some.copied().collect();
+        some.sort_unstable();
+        let middle = some.len() / 2;
+        let (low, high) = (*some.get(some.len() / 4)?, *some.get(some.len() * 3 / 4)?);
+        let apart = (high - low) / middle.max(1) as u64;
+        let apart = apart.saturating_add(1).saturating_mul(MOST_APART);
+        let is_close = |(one, next): (&u64, &u64)| next.abs_diff(*one) <= apart;
+        let up = some[middle..].iter().zip(&some[middle + 1..]);
+        let n_up = up.take_while(|pair| is_close(*pair)).count();
+        let down = some[1..=middle]
+            .iter()
+            .rev()
+            .zip(some[..middle].iter().rev());
+        let n_down = down.take_while(|pair| is_close(*pair)).count();
+        let lowest = some[middle - n_down].saturating_sub(apart);
+        let highest = some[middle + n_up].saturating_add(apart);
+
+        // All those between.
+        let ends = words.iter().filter_map(|words| {
+            let ends = words.iter().fold((u64::MAX, 0), |(first, last), &word| {
+                match lowest <= word && word <= highest {
+                    true => (word.min(first), word.max(last)),
+                    false => (first, last),
+                }
+            });
+            (ends.0 <= ends.1).then_some(ends)
+        });
+        let (first, last) = ends.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))?;
+        let n_keys = usize::try_from(last - first).ok()?.checked_add(1)?;
+        if n_keys > n_rows {
+            return None;
+        }
+        let mut is_key = vec![false; n_keys];
+        for word in words.iter().copied().flatten() {
+            if let Some(is_key) = is_key.get_mut(word.wrapping_sub(first) as usize) {
+                *is_key = true;
+            }
+        }
+        let are_keys = BooleanBuffer::from(is_key);
+        let n_close = are_keys.count_set_bits();
+        (n_keys <= NUMBERS_PER_KEY * n_close).then_some(Self {
+            first,
+            n_keys,
+            are_keys: (n_close < n_keys).then_some(are_keys),
+        })
+    }
+
+    /// The number of a key, and of one that would lie between these; [`ELSEWHERE`] for any other.
+    #[inline]
+    fn find(&self, key: u64) -> u32 {
+        match key.wrapping_sub(self.first) {
+            number if number < self.n_keys as u64 => number as u32,
+            _ => ELSEWHERE,
+        }
+    }
+
+    /// Adds the number of each key, from the table for those that are not close.
+    fn find_all(&self, keys: &[u64], table: &Inline<u64>, found: &mut Vec<u32>) {
+        let before = found.len();
+        found.extend(keys.iter().map(|&key| self.find(key)));
+        if let Some(are_keys) = &self.are_keys {
+            let close = found[before..].iter_mut();
+            for number in close.filter(|number| (**number as usize) < self.n_keys) {
+                if !are_keys.value(*number as usize) {
+                    *number = NO_KEY;
+                }
+            }
+        }
+        for (number, &key) in found[before..].iter_mut().zip(keys) {
+            if *number == ELSEWHERE {
+                *number = table.find(key);
+            }
+        }
+    }
+}
+
+/// The numbers of keys of which most lie near each other, found by the key itself, in a fraction of the table's memory.
+/// Keys inserted later are not among them.
 #[derive(Debug, Default)]
 pub(crate) struct Near {
     first: u64,

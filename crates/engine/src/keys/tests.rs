@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray};
@@ -44,20 +44,39 @@ fn check(types: &[ValueType], columns: &[ArrayRef], texts: &[Option<String>]) {
         }
     }
     assert_eq!(table.len(), known.len());
-    // All at once, and of some rows alone.
-    let (mut at_once, mut numbers) = (encoder.table(), vec![7; texts.len()]);
-    at_once.number_all(&keys, |row| row % 3 != 1, &mut numbers);
-    for (row, &number) in numbers.iter().enumerate() {
-        let expected = match row % 3 {
-            1 => NO_KEY,
-            _ => at_once.find_or_insert(&keys, row),
-        };
-        assert_eq!(number, expected, "row {row}");
-    }
-    at_once.number_all(&keys, |_| true, &mut numbers);
-    assert_eq!(at_once.len(), known.len());
-    for (row, &number) in numbers.iter().enumerate() {
-        assert_eq!(number, at_once.find_or_insert(&keys, row), "row {row}");
+    // All at once, and of some rows alone, by a table for any keys and by one for these.
+    let of_rows = encoder.table_of(std::slice::from_ref(&keys));
+    for mut at_once in [encoder.table(), of_rows] {
+        let is_close = at_once.len() > 0;
+        let mut numbers = vec![7; texts.len()];
+        at_once.number_all(&keys, |row| row % 3 != 1, &mut numbers);
+        for (row, &number) in numbers.iter().enumerate() {
+            let expected = match row % 3 {
+                1 => NO_KEY,
+                _ => at_once.find_or_insert(&keys, row),
+            };
+            assert_eq!(number, expected, "row {row}");
+        }
+        at_once.number_all(&keys, |_| true, &mut numbers);
+        assert!(is_close || at_once.len() == known.len());
+        let mut by_text: HashMap<&str, u32> = HashMap::new();
+        for (text, &number) in texts.iter().zip(&numbers) {
+            let Some(text) = text else {
+                assert_eq!(number, NO_KEY);
+                continue;
+            };
+            assert!((number as usize) < at_once.len());
+            assert_eq!(*by_text.entry(text).or_insert(number), number, "{text:?}");
+        }
+        let apart: HashSet<u32> = by_text.values().copied().collect();
+        assert_eq!(apart.len(), known.len());
+        at_once.settle();
+        let mut found = Vec::new();
+        at_once.find_all(&keys, &mut found);
+        assert_eq!(found, numbers);
+        for (row, &number) in numbers.iter().enumerate() {
+            assert_eq!(number, at_once.find_or_insert(&keys, row), "row {row}");
+        }
     }
     let mut found = Vec::new();
     for _ in 0..2 {
@@ -220,4 +239,47 @@ fn columns_side_by_side_do_not_run_into_each_other() {
 #[test]
 fn no_columns_are_one_key() {
     check(&[], &[], &[Some(String::new()), Some(String::new())]);
+}
+
+#[test]
+fn keys_close_to_each_other_are_numbered_by_their_distance() {
+    let encoder = encoder(&[ValueType::Int64]);
+    let encoded = |values: &[i64]| {
+        let column: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+        encoder.encode(&["k0"], &[column], values.len()).unwrap()
+    };
+    let n_close = |values: &[i64]| match encoder.table_of(&[encoded(values)]) {
+        KeyTable::Words { close, .. } => close.n_keys,
+        _ => unreachable!(),
+    };
+    let close: Vec<i64> = (0..20_000).map(|n| 500 + n * 7_919 % 1_500).collect();
+    assert_eq!(n_close(&close), 1_500);
+    // Every other one, and some of them far away or at either end.
+    let with = |others: &[i64]| -> Vec<i64> {
+        let even = close.iter().map(|key| key & !1);
+        even.chain(others.iter().copied()).collect()
+    };
+    for far in [i64::MIN, -1, 1 << 40, i64::MAX] {
+        assert_eq!(n_close(&with(&[far, far])), 1_499, "{far}");
+    }
+    // Neither in one place nor dense, and too few rows for their numbers.
+    let scattered: Vec<i64> = (0..20_000).map(|n: i64| n.wrapping_mul(1 << 45)).collect();
+    let thin: Vec<i64> = (0..20_000).map(|n| n * 7_919 % 15_000 * 3).collect();
+    for values in [&scattered[..], &thin[..], &[], &[0, -1], &[7, 1 << 40]] {
+        assert_eq!(n_close(values), 0);
+    }
+    assert_eq!(n_close(&[i64::MIN]), 1);
+
+    let values = with(&[i64::MIN, 1 << 40]);
+    let mut table = encoder.table_of(&[encoded(&values)]);
+    let mut numbers = vec![0; values.len()];
+    table.number_all(&encoded(&values), |_| true, &mut numbers);
+    table.settle();
+    assert_eq!(table.len(), 1_501);
+    let mut found = Vec::new();
+    let others = [499, 501, 1_999, 0];
+    let some = [&[500, 1_998, i64::MIN, 1 << 40][..], &others].concat();
+    table.find_all(&encoded(&some), &mut found);
+    assert_eq!(found[..4], [0, 1_498, 1_499, 1_500]);
+    assert_eq!(found[4..], [NO_KEY; 4]);
 }
