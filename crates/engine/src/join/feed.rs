@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::chunk::{Group, GroupFeed};
 use super::found::{Found, feature_columns};
+use super::latest_first::Order;
 use super::ties::check_deciding;
 use super::worker::{Worker, shares};
 use crate::accumulate::{WindowPlan, WindowTree, WindowValues};
@@ -42,7 +43,8 @@ type LastWinners = (String, Arc<Values>, Vec<Place>, Vec<Vec<u32>>);
 impl Group {
     /// The rows of a source, with the columns that decide which of them count: but for events none if `by_event`.
     /// Streams of rows with numbers are to be read from the last one on: it has the latest rows where these are looked
-    /// for, and the earliest where rows are only counted, whose batches then need not be turned round.
+    /// for, and the earliest where rows are only counted, whose batches then need not be turned round. (Of the workers
+    /// that count, every other one begins at the other end of its part.)
     pub(super) async fn rows(&self, feed: &GroupFeed, by_event: bool) -> Result<Vec<BatchStream>> {
         let Feed::Numbered(access, _) = &feed.feed else {
             return feed.feed.streams(&self.cx).await;
@@ -97,10 +99,12 @@ impl Group {
         let limit = self.memory_limit.saturating_sub(n_held);
         let budget = (limit / n_workers as u64).saturating_sub(shared as u64);
         let mut workers = JoinSet::new();
-        for (number, share) in shares(streams, n_workers, access.is_some())
-            .into_iter()
-            .enumerate()
-        {
+        let order = match views.iter().any(chooses) {
+            true => Order::LastFirst,
+            false => Order::Meeting,
+        };
+        let shares = shares(streams, n_workers, access.map(|_| order));
+        for (number, share) in shares.into_iter().enumerate() {
             let worker = Worker {
                 cx: self.cx.clone(),
                 reader: RowReader::new(&source, &feed.keys, &schema)?,

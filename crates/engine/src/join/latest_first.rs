@@ -3,7 +3,8 @@
 //!
 //! Any order gives the same answer. Tables mostly grow by later rows, so each worker takes the last streams of a part
 //! of its own, and of the batches of a stream those first that begin later: a row that comes after a later one of its
-//! key is told by little to be no winner. Passes that only count are given their streams the other way round.
+//! key is told by little to be no winner. Passes that only count are given their streams the other way round, and their
+//! workers come to meet.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,18 @@ use crate::source::column;
 /// Streams that workers share.
 pub(super) struct Streams {
     left: Mutex<Left>,
+    order: Order,
+}
+
+/// From which end of its part a worker takes streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// All begin with the last one, so that each reads the latest rows of its part first.
+    LastFirst,
+    /// The last worker begins with the last one, the worker before it with the first one, and so on: two come to meet
+    /// where their parts do. Those who help each other in the end then read rows like those that they read before, for
+    /// which they have what is held of them.
+    Meeting,
 }
 
 struct Left {
@@ -36,7 +49,7 @@ pub(super) struct Begun {
 }
 
 impl Streams {
-    pub(super) fn new(streams: Vec<BatchStream>, n_workers: usize) -> Self {
+    pub(super) fn new(streams: Vec<BatchStream>, n_workers: usize, order: Order) -> Self {
         let ranges = parallel::ranges(streams.len(), n_workers);
         let mut streams = streams.into_iter();
         let parts = ranges.map(|range| streams.by_ref().take(range.len()).collect());
@@ -45,17 +58,32 @@ impl Streams {
                 parts: parts.collect(),
                 begun: Vec::new(),
             }),
+            order,
         }
     }
 
-    /// The next stream for a worker: the last one of its part, or the first of the part of which most are left. Where all
-    /// are begun, one that another worker reads, so that none waits for the last stream's reader.
+    /// Whether a worker takes the last streams of its part first.
+    fn is_last_first(&self, worker: usize, n_workers: usize) -> bool {
+        self.order == Order::LastFirst || (n_workers - worker) % 2 == 1
+    }
+
+    /// The next stream for a worker: that of its part, or of the part of which most are left that its worker would take
+    /// last. Where all are begun, one that another worker reads, so that none waits for the last stream's reader.
     pub(super) fn next(&self, worker: usize) -> Option<Arc<Begun>> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = left.parts.get_mut(worker).and_then(VecDeque::pop_back);
+        let n_workers = left.parts.len();
+        let own = left.parts.get_mut(worker);
+        let own = own.and_then(|part| match self.is_last_first(worker, n_workers) {
+            true => part.pop_back(),
+            false => part.pop_front(),
+        });
         let stream = own.or_else(|| {
-            let parts = left.parts.iter_mut();
-            parts.max_by_key(|part| part.len())?.pop_front()
+            let parts = left.parts.iter_mut().enumerate();
+            let (of, part) = parts.max_by_key(|(_, part)| part.len())?;
+            match self.is_last_first(of, n_workers) {
+                true => part.pop_front(),
+                false => part.pop_back(),
+            }
         });
         left.begun
             .retain(|begun| !begun.is_over.load(Ordering::Relaxed));
@@ -152,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_worker_begins_with_the_last_streams_of_its_own_and_helps_with_others() {
-        let streams = Streams::new(streams(3, 2), 2);
+        let streams = Streams::new(streams(3, 2), 2, Order::LastFirst);
         let (first, second) = (streams.next(0).unwrap(), streams.next(1).unwrap());
         assert_eq!(next(&first, 0).await, [0]);
         assert_eq!(next(&second, 1 << 20).await, [5, 4]);
@@ -169,10 +197,29 @@ mod tests {
         assert!(streams.next(0).is_none() && streams.next(1).is_none());
     }
 
+    #[tokio::test]
+    async fn workers_that_only_count_come_to_meet() {
+        let streams = Streams::new(streams(10, 1), 2, Order::Meeting);
+        let mut taken = [const { Vec::new() }; 2];
+        // The first is done sooner.
+        for worker in [0, 1, 0, 0, 0, 1, 0, 0, 1, 0] {
+            taken[worker].extend(next(&streams.next(worker).unwrap(), 0).await);
+        }
+        assert_eq!(taken, [vec![0, 1, 2, 3, 4, 5, 6], vec![9, 8, 7]]);
+        let streams = Streams::new(self::streams(6, 1), 3, Order::Meeting);
+        let firsts = [0, 1, 2].map(|worker| streams.next(worker).unwrap());
+        let mut read = Vec::new();
+        for first in &firsts {
+            read.extend(next(first, 0).await);
+        }
+        assert_eq!(read, [1, 2, 5]);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn every_batch_is_read_once() {
-        for n_workers in [1, 2, 5] {
-            let streams = Arc::new(Streams::new(streams(4, 50), n_workers));
+        for n_workers in [1, 2, 4, 5] {
+            let order = [Order::LastFirst, Order::Meeting][n_workers % 2];
+            let streams = Arc::new(Streams::new(streams(4, 50), n_workers, order));
             let workers = (0..n_workers).map(|worker| {
                 let streams = streams.clone();
                 tokio::spawn(async move {
@@ -203,7 +250,8 @@ mod tests {
     async fn a_failure_ends_a_stream_for_all() {
         let failed = Err(Error::new(&codes::IO, "torn"));
         let batches = futures::stream::iter([Ok(batch(1)), failed]);
-        let streams = Streams::new(vec![BatchStream::new(batch(0).schema(), batches)], 2);
+        let stream = BatchStream::new(batch(0).schema(), batches);
+        let streams = Streams::new(vec![stream], 2, Order::LastFirst);
         let begun = streams.next(0).unwrap();
         assert_eq!(next(&begun, 0).await, [1]);
         let failure = begun.next_batches("t", 0).await.unwrap_err();

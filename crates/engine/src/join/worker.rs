@@ -10,7 +10,7 @@ use provender_core::{BatchStream, Context, Error, Result, codes};
 
 use super::chunk::reach;
 use super::found::Found;
-use super::latest_first::Streams;
+use super::latest_first::{Order, Streams};
 use crate::accumulate::WindowPlan;
 use crate::matches::Matches;
 use crate::source::{Positioned, RowNumbers, RowReader};
@@ -29,10 +29,14 @@ pub(super) enum Share {
     Common(Arc<Streams>, usize),
 }
 
-/// The shares of all workers.
-pub(super) fn shares(streams: Vec<BatchStream>, n_workers: usize, is_numbered: bool) -> Vec<Share> {
-    if is_numbered {
-        let common = Arc::new(Streams::new(streams, n_workers));
+/// The shares of all workers. Rows with numbers may be read in any order.
+pub(super) fn shares(
+    streams: Vec<BatchStream>,
+    n_workers: usize,
+    numbered: Option<Order>,
+) -> Vec<Share> {
+    if let Some(order) = numbered {
+        let common = Arc::new(Streams::new(streams, n_workers, order));
         return (0..n_workers)
             .map(|worker| Share::Common(common.clone(), worker))
             .collect();
