@@ -70,7 +70,14 @@ impl UpperBits {
     #[inline]
     pub(crate) fn of(self, number: i64) -> u32 {
         let within = number.clamp(self.least, self.greatest);
-        (within.abs_diff(self.least) >> self.shift) as u32
+        // Not less than the least, so that this is how far it is from there.
+        (within.wrapping_sub(self.least) as u64 >> self.shift) as u32
+    }
+
+    /// Whether a number is neither less than the least nor greater than the greatest.
+    #[inline]
+    pub(crate) fn is_within(self, number: i64) -> bool {
+        (self.least <= number) & (number <= self.greatest)
     }
 
     /// The first 16 of some upper bits.
@@ -80,7 +87,7 @@ impl UpperBits {
     }
 
     /// The least number of which these are the upper bits.
-    fn least_of(self, upper: u32) -> i64 {
+    pub(crate) fn least_of(self, upper: u32) -> i64 {
         self.least
             .saturating_add_unsigned(u64::from(upper) << self.shift)
     }
@@ -214,12 +221,6 @@ impl Searched<'_> {
         self.bits.greatest_of(self.upper[place as usize])
     }
 
-    /// A number that is not greater than that of a place, and seldom much less.
-    #[inline]
-    pub(crate) fn hardly_below(self, place: u32) -> i64 {
-        self.bits.least_of(self.upper[place as usize])
-    }
-
     /// Whether another number is at least that of a place.
     #[inline]
     pub(crate) fn is_reached(self, place: u32, by: i64) -> bool {
@@ -289,7 +290,6 @@ mod tests {
                     );
                     for (place, &number) in numbers.iter().enumerate() {
                         assert_eq!(ascending.is_reached(place as u32, than), than >= number);
-                        assert!(ascending.hardly_below(place as u32) <= number);
                         assert!(ascending.hardly_above(place as u32) >= number);
                     }
                 }

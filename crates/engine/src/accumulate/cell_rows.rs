@@ -8,7 +8,7 @@ use super::double::Double;
 use super::found_rows::Counted;
 use super::moments::Moments;
 use super::ordinal::Ordinals;
-use super::packed::{Held, Layout, Packed, Simple};
+use super::packed::{Held, LINE_WORDS, Layout, Packed, Simple};
 use super::partial::{Input, Partials};
 use crate::pages::Pages;
 use crate::prefetch::prefetch;
@@ -23,14 +23,6 @@ pub(super) struct CellRows {
     n_left: u32,
     /// In which blocks of cells anything was counted.
     is_touched: Vec<bool>,
-}
-
-/// The rows of some cells, of all workers.
-pub(super) struct PickedRows<'a> {
-    /// Of the first worker that may have counted in each cell, if any has.
-    firsts: Vec<Option<&'a [u64]>>,
-    /// Those of others, each with its cell.
-    others: Vec<(usize, &'a [u64])>,
 }
 
 /// Cells of a block, as a power of two: so few that workers with rows of other times seldom share one, and so many
@@ -76,15 +68,23 @@ impl CellRows {
         }
     }
 
-    /// Marks the blocks of cells as those that something is counted in, and asks for the cells.
-    fn mark(&mut self, found: &[Counted]) {
-        let width = self.width;
-        let words: &[u64] = &self.words;
+    /// Asks for the cells that rows are counted in soon.
+    pub(super) fn ask_all(&self, found: &[Counted]) {
+        let (width, words) = (self.width, &self.words[..]);
         for counted in found {
             let cell = counted.place as usize * width;
             prefetch(words, cell);
-            // A short one may lie in two lines.
-            prefetch(words, cell + width - 1);
+            // Unless it is one line, it may lie in two.
+            if width != LINE_WORDS {
+                prefetch(words, cell + width - 1);
+            }
+        }
+    }
+
+    /// Marks the blocks of cells as those that something is counted in, and asks for the cells.
+    fn mark(&mut self, found: &[Counted]) {
+        self.ask_all(found);
+        for counted in found {
             self.is_touched[counted.place as usize >> BLOCK_BITS] = true;
         }
     }
@@ -122,22 +122,30 @@ impl CellRows {
         }
     }
 
-    /// The rows of cells at places, of all workers.
-    pub(super) fn picked<'a>(of_workers: &[&'a Self], places: &[u32]) -> PickedRows<'a> {
-        let mut picked = PickedRows {
-            firsts: Vec::with_capacity(places.len()),
-            others: Vec::new(),
-        };
-        for places in places.chunks(TOGETHER) {
-            of_workers.iter().for_each(|rows| rows.ask(places));
-            for &place in places {
+    /// What all workers' cells at places hold of some counters, each in the places' order.
+    pub(super) fn gather(of_workers: &[&Self], places: &[u32], held: &[Held]) -> Vec<Partials> {
+        let columns = held
+            .iter()
+            .map(|held| Partials::none(held.simple, places.len()));
+        let mut columns: Vec<Partials> = columns.collect();
+        let ask = |places: &[u32]| of_workers.iter().for_each(|rows| rows.ask(places));
+        let mut next = places.chunks(TOGETHER);
+        next.next().into_iter().for_each(ask);
+        let mut rows = Rows::default();
+        // All counters read some rows while these are in the first cache.
+        for (start, places) in (0..).step_by(TOGETHER).zip(places.chunks(TOGETHER)) {
+            next.next().into_iter().for_each(ask);
+            rows.clear();
+            for (at, &place) in places.iter().enumerate() {
                 let mut counted = of_workers.iter().filter_map(|rows| rows.at(place));
-                let at = picked.firsts.len();
-                picked.firsts.push(counted.next());
-                picked.others.extend(counted.map(|row| (at, row)));
+                rows.firsts.push(counted.next());
+                rows.others.extend(counted.map(|row| (at, row)));
+            }
+            for (&held, column) in held.iter().zip(&mut columns) {
+                rows.read(held, column, start);
             }
         }
-        picked
+        columns
     }
 
     /// What a cell holds, if anything was counted near it.
@@ -156,27 +164,41 @@ impl CellRows {
     }
 }
 
-impl PickedRows<'_> {
-    /// What the cells hold of a counter, in their order.
-    pub(super) fn partials(&self, held: Held) -> Partials {
-        match held.simple {
-            Simple::Count => Partials::Count(self.column(held, |n, more| *n += more)),
-            Simple::SumWhole => Partials::SumWhole(self.column(held, WholeSum::merge)),
-            Simple::SumFloat => Partials::SumFloat(self.column(held, FloatSum::merge)),
-            Simple::Moments => Partials::Moments(self.column(held, Moments::merge)),
-            Simple::Extreme => Partials::Extreme(self.column(held, Extreme::merge)),
+/// The rows of some cells, of all workers.
+#[derive(Default)]
+struct Rows<'a> {
+    /// Of the first worker that may have counted in each cell, if any has.
+    firsts: Vec<Option<&'a [u64]>>,
+    /// Those of others, each with its cell.
+    others: Vec<(usize, &'a [u64])>,
+}
+
+impl Rows<'_> {
+    fn clear(&mut self) {
+        self.firsts.clear();
+        self.others.clear();
+    }
+
+    /// Writes what the cells hold of a counter to its column, from one place on.
+    fn read(&self, held: Held, column: &mut Partials, start: usize) {
+        match column {
+            Partials::Count(column) => self.of(held, &mut column[start..], |n, more| *n += more),
+            Partials::SumWhole(column) => self.of(held, &mut column[start..], WholeSum::merge),
+            Partials::SumFloat(column) => self.of(held, &mut column[start..], FloatSum::merge),
+            Partials::Moments(column) => self.of(held, &mut column[start..], Moments::merge),
+            Partials::Extreme(column) => self.of(held, &mut column[start..], Extreme::merge),
+            // Those that are not simple do not lie in rows.
+            _ => {}
         }
     }
 
-    fn column<P: Packed>(&self, held: Held, merge: impl Fn(&mut P, &P)) -> Pages<P> {
-        let firsts = self.firsts.iter();
-        let mut column: Vec<P> = firsts
-            .map(|row| row.map_or_else(P::default, |row| held.load(row)))
-            .collect();
+    fn of<P: Packed>(&self, held: Held, column: &mut [P], merge: impl Fn(&mut P, &P)) {
+        for (row, cell) in self.firsts.iter().zip(&mut *column) {
+            *cell = row.map_or_else(P::default, |row| held.load(row));
+        }
         for &(at, row) in &self.others {
             merge(&mut column[at], &held.load(row));
         }
-        column.into()
     }
 }
 
@@ -247,19 +269,18 @@ mod tests {
 
         let places = [last as u32, first as u32, first as u32 + 1];
         let workers: Vec<&CellRows> = workers.iter().collect();
-        let picked = CellRows::picked(&workers, &places);
-        let Partials::Count(counts) = picked.partials(n) else {
+        let gathered = CellRows::gather(&workers, &places, &[n, total, most]);
+        let [
+            Partials::Count(counts),
+            Partials::SumFloat(sums),
+            Partials::Extreme(extremes),
+        ] = &gathered[..]
+        else {
             unreachable!()
         };
-        assert_eq!(*counts, [2, 3, 0]);
-        let Partials::SumFloat(sums) = picked.partials(total) else {
-            unreachable!()
-        };
+        assert_eq!(**counts, [2, 3, 0]);
         let sums = sums.iter().map(|sum| (sum.n, sum.sum.to_f64()));
         assert_eq!(sums.collect::<Vec<_>>(), [(1, -4.0), (2, -3.5), (0, 0.0)]);
-        let Partials::Extreme(extremes) = picked.partials(most) else {
-            unreachable!()
-        };
         let extremes = extremes.iter().map(|extreme| extreme.number());
         assert_eq!(extremes.collect::<Vec<_>>(), [Some(3), Some(7), None]);
     }
@@ -277,10 +298,11 @@ mod tests {
         // More are counted elsewhere, and the sum of both has room.
         let mut more = CellRows::new(&layout, 1);
         more.add_all(1, &[Counted { place: 0, row: 1 }], &[(n, &Input::Rows)]);
-        let Partials::Count(counts) = CellRows::picked(&[&rows, &more], &[0]).partials(n) else {
+        let gathered = CellRows::gather(&[&rows, &more], &[0], &[n]);
+        let [Partials::Count(counts)] = &gathered[..] else {
             unreachable!()
         };
-        assert_eq!(*counts, [1 << u32::BITS]);
+        assert_eq!(**counts, [1 << u32::BITS]);
     }
 
     #[test]
@@ -288,6 +310,6 @@ mod tests {
         let mut rows = CellRows::new(&Layout::default(), 10);
         rows.add_all(1, &[Counted { place: 1, row: 0 }], &[]);
         assert_eq!(rows.memory(), 0);
-        CellRows::picked(&[&rows], &[1]);
+        assert!(CellRows::gather(&[&rows], &[1], &[]).is_empty());
     }
 }

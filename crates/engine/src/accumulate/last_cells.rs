@@ -1,4 +1,4 @@
-//! In which cell of its key a row lies, or which slots of it cover the row, told by those of the key's row before it.
+//! In which cell of its key a row lies, told by that of the key's row before it.
 //!
 //! Sources mostly grow with time, and are read from one end to the other. So the next row of a key mostly lies in the
 //! same cell, and then two numbers tell it without a search. What is told is true in whatever order rows come; in another
@@ -36,7 +36,7 @@ pub(super) struct LastCell {
 }
 
 /// The level of no time that is told.
-pub(super) const NEVER: u16 = u16::MAX;
+const NEVER: u16 = u16::MAX;
 
 impl LastCell {
     /// Bytes of each key.
@@ -44,7 +44,7 @@ impl LastCell {
 
     /// Times between two levels, of which those that have one of both are left to be compared whole.
     #[inline]
-    pub(super) fn between(after: Option<u16>, before: u16, place: u32) -> Self {
+    fn between(after: Option<u16>, before: u16, place: u32) -> Self {
         let least = after.map_or(0, |after| after.saturating_add(1));
         Self {
             least,

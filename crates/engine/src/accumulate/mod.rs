@@ -24,6 +24,7 @@ mod ordinal;
 mod packed;
 mod partial;
 mod plan;
+mod reach;
 mod room;
 mod segments;
 mod slot_places;

@@ -27,21 +27,18 @@ pub(super) struct Held {
 pub(super) struct Layout {
     /// In words.
     width: usize,
-    /// The upper half of a word of which only the lower is taken.
+    /// The second half of a word of which only the first is taken.
     free: Option<Half>,
 }
 
-/// Half of a word.
+/// Half of a word, by its number in a row.
 #[derive(Clone, Copy, Debug, Default)]
-struct Half {
-    word: usize,
-    shift: u32,
-}
+struct Half(usize);
 
 /// Numbers of values that a partial aggregate has at most.
 const MOST_NUMBERS: usize = 2;
 /// Words that processors read from memory together.
-const LINE_WORDS: usize = 8;
+pub(super) const LINE_WORDS: usize = 8;
 
 /// What a row can hold.
 pub(super) trait Packed: Copy + Default {
@@ -80,10 +77,10 @@ impl Layout {
 
     fn half(&mut self) -> Half {
         self.free.take().unwrap_or_else(|| {
-            let (word, shift) = (self.width, u32::BITS);
+            let first = 2 * self.width;
             self.width += 1;
-            self.free = Some(Half { word, shift });
-            Half { word, shift: 0 }
+            self.free = Some(Half(first + 1));
+            Half(first)
         })
     }
 
@@ -104,13 +101,14 @@ impl Layout {
 impl Half {
     #[inline]
     fn get(self, row: &[u64]) -> u64 {
-        (row[self.word] >> self.shift) & u64::from(u32::MAX)
+        let halves: &[u32] = bytemuck::cast_slice(row);
+        halves[self.0].into()
     }
 
     #[inline]
     fn set(self, row: &mut [u64], number: u64) {
-        let word = &mut row[self.word];
-        *word = (*word & !(u64::from(u32::MAX) << self.shift)) | (number << self.shift);
+        let halves: &mut [u32] = bytemuck::cast_slice_mut(row);
+        halves[self.0] = number as u32;
     }
 }
 

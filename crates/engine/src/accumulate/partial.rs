@@ -58,6 +58,17 @@ impl Input {
 }
 
 impl Partials {
+    /// Simple ones of no value.
+    pub(super) fn none(simple: Simple, n_nodes: usize) -> Self {
+        match simple {
+            Simple::Count => Self::Count(Pages::zeroed(n_nodes)),
+            Simple::SumFloat => Self::SumFloat(Pages::zeroed(n_nodes)),
+            Simple::SumWhole => Self::SumWhole(Pages::zeroed(n_nodes)),
+            Simple::Moments => Self::Moments(Pages::zeroed(n_nodes)),
+            Simple::Extreme => Self::Extreme(Pages::zeroed(n_nodes)),
+        }
+    }
+
     /// Bytes of all nodes, without those that lie elsewhere.
     pub(super) fn memory(&self) -> usize {
         match self {
@@ -144,11 +155,7 @@ impl Aggregate {
     pub(super) fn partials(&self, n_nodes: usize) -> Result<Partials> {
         use AggregateFunction as F;
         Ok(match (self.simple(), self.function) {
-            (Some(Simple::Count), _) => Partials::Count(Pages::zeroed(n_nodes)),
-            (Some(Simple::SumFloat), _) => Partials::SumFloat(Pages::zeroed(n_nodes)),
-            (Some(Simple::SumWhole), _) => Partials::SumWhole(Pages::zeroed(n_nodes)),
-            (Some(Simple::Moments), _) => Partials::Moments(Pages::zeroed(n_nodes)),
-            (Some(Simple::Extreme), _) => Partials::Extreme(Pages::zeroed(n_nodes)),
+            (Some(simple), _) => Partials::none(simple, n_nodes),
             (None, F::Sum | F::Mean) => Partials::SumExact(vec![(0, i256::ZERO); n_nodes]),
             (None, F::Min | F::Max) if self.is_bytes() => {
                 Partials::ExtremeBytes(vec![None; n_nodes])

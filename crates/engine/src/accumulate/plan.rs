@@ -129,7 +129,11 @@ impl WindowPlan {
     fn cells(&self, index: &SpineIndex) -> Result<WindowCells> {
         let rows = self.groups.iter().map(|group| {
             let rows = CellRows::new(&group.layout, group.places.n_places());
-            (rows, LastCells::new(index.n_keys()))
+            let n_keys = match group.places {
+                Places::Cells(_) => index.n_keys(),
+                Places::Slots(_) => 0,
+            };
+            (rows, LastCells::new(n_keys))
         });
         let partials = self.counters.iter().map(|counter| match counter.held {
             Some(_) => Ok(None),
@@ -174,7 +178,10 @@ impl WindowPlan {
             let found = &mut cells.found;
             match &group.places {
                 Places::Cells(segments) => segments.find(index, numbers, rows, last, found),
-                Places::Slots(slots) => slots.find(index, numbers, rows, last, found),
+                Places::Slots(slots) => {
+                    let ask = |found: &_| counted.ask_all(found);
+                    slots.find(index, numbers, rows, found, ask);
+                }
             }
             let mut simple = Vec::with_capacity(inputs.len());
             let counters = self.counters.iter().zip(&mut cells.partials).zip(&inputs);

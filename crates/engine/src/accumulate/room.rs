@@ -61,7 +61,7 @@ pub(crate) fn bytes_per_slot(views: &[ViewJoin]) -> (u64, u64) {
     let shared = cells
         .iter()
         .map(|(windows_us, ..)| n_cells(windows_us) * Segments::CELL_BYTES);
-    // There may be a key for each slot.
+    // There may be a key for each slot. What rows reach takes no more than cells do, which is reckoned.
     let each = cells.iter().map(|(windows_us, layout, elsewhere)| {
         n_cells(windows_us) * (layout.bytes() + elsewhere) + LastCell::BYTES
     });

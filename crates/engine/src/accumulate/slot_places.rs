@@ -6,13 +6,12 @@
 
 use std::ops::Range;
 
+use arrow_array::Array;
+
 use super::found_rows::{Counted, FoundRows};
-use super::last_cells::{LastCell, LastCells, NEVER};
-use crate::beaten::TOLD_TOGETHER;
-use crate::pages::Pages;
+use super::reach::{Asked, MOST_SLOTS, Reach};
 use crate::parallel;
-use crate::prefetch::prefetch;
-use crate::search::{NO_PLACE, Searched, TOGETHER, UpperBits};
+use crate::search::{NO_PLACE, Searched, TOGETHER};
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
 
@@ -24,185 +23,134 @@ const MOST_WINDOWS: usize = 16;
 #[derive(Debug)]
 pub(super) struct SlotPlaces {
     window_us: i64,
-    /// Where each slot is counted: by its time in a few parts, so that workers with rows of other times share little
-    /// memory, and within a part key by key, so that slots with a row in common mostly lie side by side.
-    places: Pages<u32>,
-    levels: UpperBits,
+    reach: Reach,
 }
 
-/// Into how many parts all time is cut for each thread that counts.
-const PARTS_PER_THREAD: usize = 4;
-
 impl SlotPlaces {
-    /// Places for all slots, unless too many windows cover a row.
+    /// Places for all slots, unless too many windows cover a row, or they cannot be told fast.
     pub(super) fn new(index: &SpineIndex, window_us: i64, n_threads: usize) -> Option<Self> {
         if !are_few(index, window_us, n_threads) {
             return None;
         }
-        let times = index.all_times();
-        let are_wanted = vec![true; index.n_slots()];
-        let (least, greatest) = times.ends();
-        Some(Self {
-            window_us,
-            places: times.by_number(PARTS_PER_THREAD * n_threads.max(1), &are_wanted, n_threads),
-            levels: UpperBits::between(least.saturating_sub(window_us), greatest, u16::BITS),
-        })
+        let slots = Self::of_any(index, window_us, n_threads)?;
+        slots.reach.is_mostly_told().then_some(slots)
+    }
+
+    /// The same whatever covers a row.
+    fn of_any(index: &SpineIndex, window_us: i64, n_threads: usize) -> Option<Self> {
+        let reach = Reach::new(index, window_us, n_threads)?;
+        Some(Self { window_us, reach })
     }
 
     /// How many slots there are.
     pub(super) fn n_places(&self) -> usize {
-        self.places.len()
+        self.reach.n_places()
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.places.memory()
+        self.reach.memory()
     }
 
     /// Where slots are counted; [`NO_PLACE`] for those that there are not.
     pub(super) fn places_of(&self, slots: &[u32]) -> Vec<u32> {
-        let places: &[u32] = &self.places;
+        let places = self.reach.places();
         let of_slots = slots.iter().map(|&slot| places.get(slot as usize));
         of_slots
             .map(|place| place.copied().unwrap_or(NO_PLACE))
             .collect()
     }
 
-    /// The rows of a batch with the place of each slot whose window covers them. `numbers` are those of their keys.
+    /// The rows of a batch with the place of each slot whose window covers them. `numbers` are those of their keys. `ask`
+    /// is told what was found some time before all is.
     pub(super) fn find(
         &self,
         index: &SpineIndex,
         numbers: &[u32],
         rows: &TimedRows,
-        last: &mut LastCells,
+        found: &mut FoundRows,
+        ask: impl Fn(&[Counted]),
+    ) {
+        let (events, nulls) = (rows.event.values(), rows.event.nulls());
+        let reach = self.reach.at_hand();
+        found.clear();
+        let (mut asked, mut left) = ([Asked::default(); TOGETHER], [0; 2 * TOGETHER]);
+        let mut n_left = 0;
+        for first in (0..numbers.len()).step_by(TOGETHER) {
+            let some = first..numbers.len().min(first + TOGETHER);
+            let of_rows = numbers[some.clone()].iter().zip(&events[some.clone()]);
+            for (asked, (&number, &event)) in asked.iter_mut().zip(of_rows) {
+                *asked = reach.ask(number, event);
+            }
+            let (room, mut n_found) = (found.room(TOGETHER * MOST_SLOTS), 0);
+            for (&asked, row) in asked.iter().zip(some) {
+                let (reached, is_told) = reach.reached(asked);
+                let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+                let n_reached = match is_told & is_valid {
+                    true => reached.len(),
+                    false => 0,
+                };
+                let row = row as u32;
+                let at = |slot: usize| Counted {
+                    place: reached.place(slot),
+                    row,
+                };
+                // Two are written at any rate, since it is hard to foretell how many there are.
+                let room = &mut room[n_found..n_found + MOST_SLOTS];
+                (room[0], room[1]) = (at(0), at(1));
+                for (slot, room) in room.iter_mut().enumerate().take(n_reached).skip(2) {
+                    *room = at(slot);
+                }
+                n_found += n_reached;
+                left[n_left] = row;
+                n_left += usize::from(!is_told & is_valid);
+            }
+            ask(&room[..n_found]);
+            found.take(n_found);
+            if n_left >= TOGETHER {
+                self.search(index, numbers, rows, &left[..TOGETHER], found);
+                left.copy_within(TOGETHER..n_left, 0);
+                n_left -= TOGETHER;
+            }
+        }
+        self.search(index, numbers, rows, &left[..n_left], found);
+    }
+
+    /// The same of at most [`TOGETHER`] rows that are not null, among the times of all slots.
+    fn search(
+        &self,
+        index: &SpineIndex,
+        numbers: &[u32],
+        rows: &TimedRows,
+        together: &[u32],
         found: &mut FoundRows,
     ) {
-        let events = rows.event.values();
-        let (times, places) = (index.all_times().searched(), &self.places[..]);
-        let level_of = |time| self.level_of(time);
-        found.clear();
-        let (mut told, mut left) = ([Counted::default(); TOLD_TOGETHER], [0; TOLD_TOGETHER]);
-        let (mut of_keys, mut covered) = ([(0, 0); TOGETHER], [(0, 0); TOGETHER]);
-        for next in (0..numbers.len()).step_by(TOLD_TOGETHER) {
-            let some = next..numbers.len().min(next + TOLD_TOGETHER);
-            let (n_told, n_left) =
-                last.tell(level_of, numbers, &rows.event, some, &mut told, &mut left);
-            Run::unpack_all(&told[..n_told], found);
-            for together in left[..n_left].chunks(TOGETHER) {
-                let of_keys = &mut of_keys[..together.len()];
-                let rows_of = together.iter().map(|row| *row as usize);
-                rows.slots(index, numbers, rows_of, of_keys);
-                times.ask(of_keys);
-                for ((covered, &row), &of_key) in covered.iter_mut().zip(together).zip(&*of_keys) {
-                    *covered = match of_key.0 < of_key.1 {
-                        true => self.covered(times, of_key, events[row as usize]),
-                        false => (0, 0),
-                    };
-                }
-                // In loops of their own, since a search leaves little room to wait for many places.
-                let of_rows = covered.iter().zip(together).zip(&*of_keys);
-                let firsts = of_rows.clone().map(|((slots, _), _)| slots.0 as usize);
-                firsts.for_each(|slot| prefetch(places, slot));
-                for ((slots, &row), &of_key) in of_rows {
-                    if of_key.0 == of_key.1 {
-                        continue;
-                    }
-                    let slots = slots.0..slots.1;
-                    let of_slots = &places[slots.start as usize..slots.end as usize];
-                    let told = self.last_cell(times, of_key, slots, of_slots);
-                    last.add(numbers[row as usize], told);
-                    let room = found.room(of_slots.len()).iter_mut();
-                    for (counted, &place) in room.zip(of_slots) {
-                        *counted = Counted { place, row };
-                    }
-                    found.take(of_slots.len());
-                }
+        let (times, places) = (index.all_times().searched(), self.reach.places());
+        let mut of_keys = [(0, 0); TOGETHER];
+        let of_keys = &mut of_keys[..together.len()];
+        let rows_of = together.iter().map(|row| *row as usize);
+        rows.slots(index, numbers, rows_of, of_keys);
+        times.ask(of_keys);
+        for (&row, &of_key) in together.iter().zip(&*of_keys) {
+            let covered = self.covered(times, of_key, rows.event.value(row as usize));
+            let of_slots = &places[covered];
+            let room = found.room(of_slots.len()).iter_mut();
+            for (counted, &place) in room.zip(of_slots) {
+                *counted = Counted { place, row };
             }
+            found.take(of_slots.len());
         }
     }
 
-    /// The slots of a key whose windows cover an event: the first, and one after the last.
+    /// The slots of a key whose windows cover an event.
     #[inline]
-    fn covered(&self, times: Searched<'_>, of_key: (u32, u32), event: i64) -> (u32, u32) {
+    fn covered(&self, times: Searched<'_>, of_key: (u32, u32), event: i64) -> Range<usize> {
         let first = times.first_from(of_key, event);
         let until = event.saturating_add(self.window_us - 1);
         let mut after = first;
         while after < of_key.1 && times.is_reached(after, until) {
             after += 1;
         }
-        (first, after)
-    }
-
-    /// The events of a key that these slots cover and no others, as far as levels tell them. `places` are those of the
-    /// slots.
-    #[inline]
-    fn last_cell(
-        &self,
-        times: Searched<'_>,
-        (start, end): (u32, u32),
-        slots: Range<u32>,
-        places: &[u32],
-    ) -> LastCell {
-        let Some(place) = Run::packed(places) else {
-            return LastCell::default();
-        };
-        // After the time of the slot before, and after the window of the last one began.
-        let begun = [(slots.start, 0), (slots.end, self.window_us)];
-        let begun = begun.iter().filter(|(slot, _)| *slot > start);
-        let begun =
-            begun.map(|(slot, us)| self.level_of(times.hardly_above(slot - 1).saturating_sub(*us)));
-        // Before the time of the first one, and before the window of the next one begins.
-        let ends = [(slots.start, 0), (slots.end, self.window_us)];
-        let ends = ends.iter().filter(|(slot, _)| *slot < end);
-        let ends =
-            ends.map(|(slot, us)| self.level_of(times.hardly_below(*slot).saturating_sub(*us)));
-        LastCell::between(begun.max(), ends.min().unwrap_or(NEVER), place)
-    }
-
-    #[inline]
-    fn level_of(&self, time: i64) -> u16 {
-        self.levels.of(time) as u16
-    }
-}
-
-/// Places side by side, in one number: the first, and how many.
-struct Run;
-
-impl Run {
-    /// Of the number of places. A spine has fewer slots than the other bits can number.
-    const BITS: u32 = 3;
-    /// One less than the bits can tell, so that no run is [`NO_PLACE`].
-    const MOST_PLACES: usize = (1 << Self::BITS) - 2;
-
-    /// [`NO_PLACE`] for no places; none for those that are not side by side, or too many.
-    #[inline]
-    fn packed(places: &[u32]) -> Option<u32> {
-        let (Some(&first), Some(&last)) = (places.first(), places.last()) else {
-            return Some(NO_PLACE);
-        };
-        let n_places = places.len();
-        let are_few = n_places <= Self::MOST_PLACES && first >> (u32::BITS - Self::BITS) == 0;
-        let is_run = are_few && last.wrapping_sub(first) as usize == n_places - 1;
-        is_run.then_some(first << Self::BITS | n_places as u32)
-    }
-
-    /// Takes in rows with each of their places.
-    fn unpack_all(told: &[Counted], found: &mut FoundRows) {
-        let (room, mut n_found) = (found.room(told.len() * Self::MOST_PLACES), 0);
-        for &Counted { place: run, row } in told {
-            let (place, n_places) = (run >> Self::BITS, run as usize & ((1 << Self::BITS) - 1));
-            let at = |n: usize| Counted {
-                place: place + n as u32,
-                row,
-            };
-            // Two are written at any rate, since it is hard to foretell how many there are.
-            let room = &mut room[n_found..n_found + Self::MOST_PLACES];
-            (room[0], room[1]) = (at(0), at(1));
-            for (n, room) in room.iter_mut().enumerate().take(n_places).skip(2) {
-                *room = at(n);
-            }
-            n_found += n_places;
-        }
-        found.take(n_found);
+        first as usize..after as usize
     }
 }
 
@@ -284,12 +232,11 @@ mod tests {
             tie_breakers: Vec::new(),
         };
         let reader = RowReader::new(&source, &key(), &spine_schema(&key())).unwrap();
-        let mut last = LastCells::new(index.n_keys());
         let (mut numbers, mut found) = (Vec::new(), FoundRows::default());
         let batches = batches.iter().map(|rows| {
             let rows = reader.read(&batch(rows), RowNumbers::From(0)).unwrap();
             index.find_all(&rows.keys, &mut numbers);
-            places.find(index, &numbers, &rows, &mut last, &mut found);
+            places.find(index, &numbers, &rows, &mut found, |_| {});
             let mut found: Vec<_> = found.iter().map(|one| (one.row, one.place)).collect();
             found.sort_unstable();
             found
@@ -328,7 +275,7 @@ mod tests {
         slots.extend(spread(1, 40, 3 * DAY));
         slots.extend(spread(2, 60, 5 * DAY / 2));
         slots.extend(spread(3, 1, DAY));
-        // More at once than a run can hold, and some a few microseconds apart.
+        // More at once than levels can tell, and some a few microseconds apart.
         slots.extend(spread(4, 9, DAY / 3).chain(spread(4, 3, 500 * DAY)));
         slots.extend(spread(5, 4, 1).chain(spread(5, 5, 20 * DAY)));
         slots.sort_unstable();
@@ -341,7 +288,7 @@ mod tests {
         ] {
             let index = index(&slots);
             for window_us in [1, DAY, 5 * DAY, 7 * DAY] {
-                let places = SlotPlaces::new(&index, window_us, n_threads).unwrap();
+                let places = SlotPlaces::of_any(&index, window_us, n_threads).unwrap();
                 let mut events: Vec<(Option<i64>, Option<i64>)> = Vec::new();
                 for &(key, time) in &slots {
                     for by in [0, 1, window_us - 1, window_us, DAY / 7] {
@@ -402,45 +349,5 @@ mod tests {
         heavy.extend((1..100).map(|n| (5_000, n)));
         heavy.sort_unstable();
         assert!(SlotPlaces::new(&index(&heavy), DAY, 2).is_none());
-    }
-
-    #[test]
-    fn places_side_by_side_are_one_number() {
-        let run = |places: &[u32]| {
-            let packed = Run::packed(places)?;
-            let mut found = FoundRows::default();
-            if packed != NO_PLACE {
-                Run::unpack_all(
-                    &[Counted {
-                        place: packed,
-                        row: 3,
-                    }; 2],
-                    &mut found,
-                );
-            }
-            let n = found.len() / 2;
-            assert!(found.iter().all(|one| one.row == 3));
-            assert!(
-                found[..n]
-                    .iter()
-                    .zip(&found[n..])
-                    .all(|(a, b)| a.place == b.place)
-            );
-            Some(found[..n].iter().map(|one| one.place).collect::<Vec<_>>())
-        };
-        let last = (1 << 29) - 1;
-        for places in [
-            vec![],
-            vec![0],
-            vec![5, 6],
-            (9..15).collect(),
-            vec![last],
-            vec![last - 1, last],
-        ] {
-            assert_eq!(run(&places), Some(places));
-        }
-        for places in [vec![5, 7], vec![6, 5], vec![1 << 29], (9..16).collect()] {
-            assert_eq!(run(&places), None, "{places:?}");
-        }
     }
 }

@@ -13,6 +13,7 @@ use provender_core::{Context, Result};
 use super::aggregation::Aggregation;
 use super::cell_rows::CellRows;
 use super::counter::Counter;
+use super::packed::Held;
 use super::partial::Partials;
 use super::plan::{Places, WindowCells, WindowPlan};
 use super::segments::{Segments, Window};
@@ -173,14 +174,15 @@ impl CountedSlots {
             };
             let counters = counters.clone();
             let counters = counters.filter(|(at, one)| one.group == number && is_wanted(*at));
-            let counters: Vec<_> = counters.collect();
-            if counters.is_empty() {
+            if counters.clone().next().is_none() {
                 continue;
             }
             let places = of_slots.places_of(slots);
-            let picked = CellRows::picked(&rows.iter().collect::<Vec<_>>(), &places);
-            for (at, counter) in counters {
-                partials[at] = counter.held.map(|held| picked.partials(held));
+            let held = counters.filter_map(|(at, counter)| Some((at, counter.held?)));
+            let (at, held): (Vec<usize>, Vec<Held>) = held.unzip();
+            let rows: Vec<&CellRows> = rows.iter().collect();
+            for (at, gathered) in at.into_iter().zip(CellRows::gather(&rows, &places, &held)) {
+                partials[at] = Some(gathered);
             }
         }
         partials
@@ -294,14 +296,23 @@ impl Finishing<'_> {
         });
         let windows: Vec<(i64, Vec<Window>)> = windows.collect();
         let rows = self.counted.iter().map(|cells| &cells.rows[group].0);
-        let rows = CellRows::picked(&rows.collect::<Vec<_>>(), &covered.places);
-        let finished = parallel::all(counters, n_threads, |(number, counter)| {
-            let partials = self.counted.iter().map(|cells| &cells.partials[number]);
-            let cells = match counter.held {
-                Some(held) => rows.partials(held),
-                None => counter.merged(partials, &covered.places)?,
-            };
-            counter.slide(&cells, &windows, &slots)
+        let rows: Vec<&CellRows> = rows.collect();
+        // What cells hold of some counters is picked up at once by each thread.
+        let shares = parallel::ranges(counters.len(), n_threads.min(counters.len()));
+        let finished = parallel::each(shares.collect(), |share: Range<usize>| {
+            let counters = &counters[share];
+            let held: Vec<Held> = counters.iter().filter_map(|(_, one)| one.held).collect();
+            let mut simple = CellRows::gather(&rows, &covered.places, &held).into_iter();
+            let mut answers = Vec::new();
+            for &(number, counter) in counters {
+                let partials = self.counted.iter().map(|cells| &cells.partials[number]);
+                let cells = match counter.held.and_then(|_| simple.next()) {
+                    Some(cells) => cells,
+                    None => counter.merged(partials, &covered.places)?,
+                };
+                answers.extend(counter.slide(&cells, &windows, &slots)?);
+            }
+            Ok(answers)
         });
         let finished: Vec<_> = finished.into_iter().collect::<Result<_>>()?;
         Ok(finished.into_iter().flatten().collect())
