@@ -23,6 +23,7 @@ pub mod spill;
 mod spine;
 pub mod sql;
 mod values;
+mod vector;
 mod windows;
 mod winners;
 mod worth;

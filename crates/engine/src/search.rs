@@ -67,15 +67,16 @@ impl UpperBits {
     }
 
     /// Does not descend where numbers ascend, be they within the least and the greatest or not.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(self, number: i64) -> u32 {
-        let within = number.clamp(self.least, self.greatest);
+        // Not `clamp`, which would look at every number's ends once more.
+        let within = number.max(self.least).min(self.greatest);
         // Not less than the least, so that this is how far it is from there.
         (within.wrapping_sub(self.least) as u64 >> self.shift) as u32
     }
 
     /// Whether a number is neither less than the least nor greater than the greatest.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_within(self, number: i64) -> bool {
         (self.least <= number) & (number <= self.greatest)
     }

@@ -137,9 +137,14 @@ impl CellRows {
             next.next().into_iter().for_each(ask);
             rows.clear();
             for (at, &place) in places.iter().enumerate() {
-                let mut counted = of_workers.iter().filter_map(|rows| rows.at(place));
-                rows.firsts.push(counted.next());
-                rows.others.extend(counted.map(|row| (at, row)));
+                let mut first = None;
+                for row in of_workers.iter().filter_map(|rows| rows.at(place)) {
+                    match first {
+                        None => first = Some(row),
+                        Some(_) => rows.others.push((at, row)),
+                    }
+                }
+                rows.firsts.push(first);
             }
             for (&held, column) in held.iter().zip(&mut columns) {
                 rows.read(held, column, start);

@@ -9,16 +9,13 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::cuts::{Cuts, MOST_PARTS};
+use super::levels::{Levels, MOST_SLOTS};
+use super::reached::AtHand;
 use crate::pages::Pages;
 use crate::parallel;
-use crate::prefetch::prefetch;
-use crate::search::UpperBits;
 use crate::spine::SpineIndex;
 
-/// By how many bits of a time its part and what follows from it are told.
-const TIME_BITS: u32 = 24;
-/// Parts at most, so that levels are far more than the steps of times.
-const MOST_PARTS: usize = 1 << 12;
 /// One in so many slots need not be told by levels.
 const MOST_UNTOLD: usize = 8;
 
@@ -27,130 +24,57 @@ const MOST_UNTOLD: usize = 8;
 pub(super) struct Reach {
     cuts: Cuts,
     n_keys: usize,
-    /// Part by part, of each key.
+    /// Part by part, of each key, and one of no key.
     of_parts: Pages<OfPart>,
     /// Of each slot, by part and within a part key by key: workers with rows of other times share little memory, and
     /// slots with a row in common mostly lie side by side.
     places: Pages<u32>,
+    untold: Untold,
+}
+
+/// What levels do not tell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Untold {
     /// Slots of parts whose slots levels do not tell.
-    n_untold: usize,
+    n_slots: usize,
+    /// Slots that a row of a key with such parts reaches at most.
+    most_reached: usize,
 }
-
-/// All time in parts of the same length, from a window before the first slot on.
-#[derive(Clone, Copy, Debug)]
-struct Cuts {
-    bits: UpperBits,
-    n_parts: usize,
-    window_us: i64,
-    /// How many parts each step of the upper bits is, times 2^32.
-    parts_per_step: u64,
-    /// How much later than a row the latest is that it reaches. It may be one step later.
-    window: Position,
-    /// How many levels one of positions is, times 2^40.
-    levels_per_position: u64,
-}
-
-/// A time as far as parts tell it, or a length of time: how many parts come before it, times 2^32.
-type Position = u64;
 
 /// The slots of a key that rows of one part can reach: those of the part, and of a later one.
 #[derive(Clone, Copy, Debug, Default, Zeroable, Pod)]
 #[repr(C)]
-struct OfPart {
-    levels: Levels,
+pub(super) struct OfPart {
+    pub(super) levels: Levels,
     /// The place of the part's first slot, and above it how many the part has.
-    first: u32,
+    pub(super) first: u32,
     /// What is added to the number of a later slot for its place.
-    later: u32,
+    pub(super) later: u32,
 }
 
-/// Ascending levels side by side, each by how far it is from [`NEVER`], so that zeros are those of no slot. The highest
-/// bit is set where they do not tell the slots.
-#[derive(Clone, Copy, Debug, Default, Zeroable, Pod)]
-#[repr(transparent)]
-struct Levels(u64);
-
-/// What rows reach, at hand for a loop.
-#[derive(Clone, Copy)]
-pub(super) struct AtHand<'a> {
-    cuts: Cuts,
-    n_keys: usize,
-    of_parts: &'a [OfPart],
-}
-
-/// What a row asks for: of which part and key, the level of its time, and the two that the latest time may have that it
-/// reaches.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
-    at: usize,
-    from: u16,
-    until: [u16; 2],
-}
-
-/// The slots that a row reaches: the first, and one after the last, of those that its part has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reached {
-    first: u32,
-    after: u32,
-    of_part: OfPart,
-}
-
-/// Slots that levels can tell.
-pub(super) const MOST_SLOTS: usize = 6;
-/// Bits of a level, and with them a bit between two.
-const LEVEL_BITS: u32 = 9;
-const LANE_BITS: u32 = LEVEL_BITS + 1;
-/// The lowest bit of each level, and the bit above each.
-const LOWEST: u64 = 0x0004_0100_4010_0401;
-const ABOVE: u64 = LOWEST << LEVEL_BITS;
-/// Bits behind the point of what is multiplied by a position: with at most [`MOST_PARTS`] parts, of which each has fewer
-/// than 2^9 levels, all products are below 2^62.
-const LEVEL_POINT: u32 = 40;
-/// Above the levels of all rows and slots.
-const NEVER: u64 = (1 << LEVEL_BITS) - 1;
-const UNTOLD: u64 = 1 << 63;
 /// Bits of the place in [`OfPart::first`]. There are fewer slots in a spine than they can number.
 const PLACE_BITS: u32 = 29;
 
-impl Levels {
-    fn len(self) -> usize {
-        let n_bits = u64::BITS - (self.0 & !UNTOLD).leading_zeros();
-        n_bits.div_ceil(LANE_BITS) as usize
-    }
-
-    /// Adds one that is not less than those before. There must be fewer than [`MOST_SLOTS`].
-    fn push(&mut self, level: u64) {
-        self.0 |= (NEVER - level) << (self.len() as u32 * LANE_BITS);
-    }
-
-    fn is_told(self) -> bool {
-        self.0 & UNTOLD == 0
-    }
-
-    /// All of them less another. The bit above a level stays where that is not less, and nothing is borrowed from the
-    /// next.
-    #[inline]
-    fn less(self, other: u64) -> u64 {
-        ((self.0 ^ (NEVER * LOWEST)) | ABOVE) - other * LOWEST
-    }
-
-    /// How many were less than one, given what is [left](Self::less) of all without it.
-    #[inline]
-    fn n_less(left: u64) -> u32 {
-        // Never zero, and behind all levels.
-        (left & ABOVE | 1 << 63).trailing_zeros() / LANE_BITS
-    }
-}
-
 impl OfPart {
+    #[inline(always)]
     fn n_own(self) -> u32 {
         self.first >> PLACE_BITS
+    }
+
+    /// The place of a slot by its number, if there is such a slot.
+    #[inline(always)]
+    pub(super) fn place(self, slot: u32) -> u32 {
+        let base = match slot < self.n_own() {
+            true => self.first & ((1 << PLACE_BITS) - 1),
+            false => self.later,
+        };
+        base.wrapping_add(slot)
     }
 
     /// Adds the next of the part's own slots. Answers whether levels tell all of them.
     fn push_own(&mut self, level: u64, place: u32) -> bool {
         match self.levels.len() {
-            MOST_SLOTS => self.levels.0 |= UNTOLD,
+            MOST_SLOTS => self.levels.leave_untold(),
             0 => self.first = place | 1 << PLACE_BITS,
             _ => self.first += 1 << PLACE_BITS,
         }
@@ -166,7 +90,7 @@ impl OfPart {
         }
         // Slots of two later parts do not lie side by side.
         if n_before == MOST_SLOTS || self.later != later {
-            self.levels.0 |= UNTOLD;
+            self.levels.leave_untold();
         }
         self.push(level)
     }
@@ -177,74 +101,6 @@ impl OfPart {
             self.levels.push(level);
         }
         is_told
-    }
-}
-
-impl Reached {
-    #[inline]
-    pub(super) fn len(self) -> usize {
-        (self.after - self.first) as usize
-    }
-
-    /// The place of one of the slots.
-    #[inline]
-    pub(super) fn place(self, at: usize) -> u32 {
-        let slot = self.first + at as u32;
-        let OfPart { first, later, .. } = self.of_part;
-        let base = match slot < self.of_part.n_own() {
-            true => first & ((1 << PLACE_BITS) - 1),
-            false => later,
-        };
-        base.wrapping_add(slot)
-    }
-}
-
-impl Cuts {
-    fn new((least, greatest): (i64, i64), window_us: i64, n_parts: usize) -> Self {
-        let least = least.saturating_sub(window_us);
-        let bits = UpperBits::between(least, greatest, TIME_BITS);
-        let n_steps = u64::from(bits.of(greatest)) + 1;
-        let parts_per_step = ((n_parts as u64) << u32::BITS) / n_steps;
-        let window = u64::from(bits.of(least.saturating_add(window_us - 1))) * parts_per_step;
-        // Of all that a row of a part asks for.
-        let longest = (1 << u32::BITS) + window + parts_per_step;
-        Self {
-            bits,
-            n_parts,
-            window_us,
-            parts_per_step,
-            window,
-            levels_per_position: ((NEVER - 1) << LEVEL_POINT) / longest,
-        }
-    }
-
-    /// Does not descend where times ascend.
-    #[inline]
-    fn position(self, time: i64) -> Position {
-        u64::from(self.bits.of(time)) * self.parts_per_step
-    }
-
-    /// The part that a position lies in.
-    #[inline]
-    fn part(position: Position) -> usize {
-        (position >> u32::BITS) as usize
-    }
-
-    /// The level of a time that is so much later than a part begins: less than [`NEVER`] for all that a row of the part
-    /// asks for. Does not descend where times ascend.
-    #[inline]
-    fn level(self, later: Position) -> u64 {
-        (later * self.levels_per_position) >> LEVEL_POINT
-    }
-
-    /// No row of a part reaches a later time.
-    fn reached(self, part: usize) -> i64 {
-        let step = ((part as u64 + 1) << u32::BITS).div_ceil(self.parts_per_step);
-        let end = u32::try_from(step).map(|step| self.bits.least_of(step));
-        match end {
-            Ok(end) if part + 1 < self.n_parts => end.saturating_add(self.window_us),
-            _ => i64::MAX,
-        }
     }
 }
 
@@ -267,21 +123,26 @@ impl Reach {
         let mut reach = Self {
             cuts,
             n_keys,
-            of_parts: Pages::zeroed(n_parts * n_keys),
+            of_parts: Pages::zeroed(n_parts * n_keys + 1),
             places: Pages::zeroed(n_slots),
-            n_untold: 0,
+            untold: Untold::default(),
         };
-        reach.n_untold = reach.fill(index, &keys);
+        reach.untold = reach.fill(index, &keys);
         Some(reach)
     }
 
     /// Whether levels tell most slots.
     pub(super) fn is_mostly_told(&self) -> bool {
-        self.n_untold <= self.n_places() / MOST_UNTOLD
+        self.untold.n_slots <= self.n_places() / MOST_UNTOLD
     }
 
-    /// Writes what rows reach, some keys on each thread. Answers how many slots are untold.
-    fn fill(&mut self, index: &SpineIndex, keys: &[Range<usize>]) -> usize {
+    /// No row reaches more slots than so many.
+    pub(super) fn most_reached(&self) -> usize {
+        self.untold.most_reached.max(MOST_SLOTS)
+    }
+
+    /// Writes what rows reach, some keys on each thread. Answers what is untold.
+    fn fill(&mut self, index: &SpineIndex, keys: &[Range<usize>]) -> Untold {
         let cuts = self.cuts;
         let mut places_left = &mut self.places[..];
         let of_parts = shares(&mut self.of_parts, self.n_keys, keys).into_iter();
@@ -300,7 +161,7 @@ impl Reach {
         });
         let reached: Vec<i64> = (0..cuts.n_parts).map(|part| cuts.reached(part)).collect();
         let filled = parallel::each(shares.collect(), |share| share.fill(index, cuts, &reached));
-        filled.into_iter().sum()
+        filled.into_iter().fold(Untold::default(), Untold::and)
     }
 
     /// How many slots there are.
@@ -318,11 +179,7 @@ impl Reach {
     }
 
     pub(super) fn at_hand(&self) -> AtHand<'_> {
-        AtHand {
-            cuts: self.cuts,
-            n_keys: self.n_keys,
-            of_parts: &self.of_parts,
-        }
+        AtHand::new(self.cuts, self.n_keys, &self.of_parts)
     }
 }
 
@@ -338,9 +195,9 @@ struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// Answers how many slots are untold. No row of a part reaches a later time than `reached`.
-    fn fill(mut self, index: &SpineIndex, cuts: Cuts, reached: &[i64]) -> usize {
-        let (mut places, mut n_untold) = (self.places.iter_mut(), 0);
+    /// Answers what is untold. No row of a part reaches a later time than `reached`.
+    fn fill(mut self, index: &SpineIndex, cuts: Cuts, reached: &[i64]) -> Untold {
+        let (mut places, mut all_untold) = (self.places.iter_mut(), Untold::default());
         for (at, key) in self.keys.enumerate() {
             let times = index.times(index.slots(key as u32));
             let mut are_told = true;
@@ -350,10 +207,7 @@ impl Share<'_> {
                 let place = self.next[part];
                 self.next[part] += 1;
                 *of_slot = place;
-                let level = |of: usize| {
-                    let later = position - ((of as u64) << u32::BITS);
-                    cuts.level(later).min(NEVER - 1)
-                };
+                let level = |of: usize| cuts.level_in(of, position);
                 are_told &= self.of_parts[part][at].push_own(level(part), place);
                 let before = (0..part).rev();
                 for before in before.take_while(|before| time <= reached[*before]) {
@@ -363,50 +217,35 @@ impl Share<'_> {
             if !are_told {
                 let parts = times.iter().map(|&time| Cuts::part(cuts.position(time)));
                 let untold = parts.filter(|part| !self.of_parts[*part][at].levels.is_told());
-                n_untold += untold.count();
+                all_untold = all_untold.and(Untold {
+                    n_slots: untold.count(),
+                    most_reached: n_reached_together(times, cuts.window_us).max().unwrap_or(0),
+                });
             }
         }
-        n_untold
+        all_untold
     }
 }
 
-impl AtHand<'_> {
-    /// What a row of a key asks for, so that it is at hand soon. The key need not be known.
-    #[inline]
-    pub(super) fn ask(self, key: u32, event: i64) -> Asked {
-        let position = self.cuts.position(event);
-        // Nothing is reached by a row before all windows, or after all slots.
-        let is_outside = usize::from(!self.cuts.bits.is_within(event));
-        let at = (Cuts::part(position) * self.n_keys + key as usize) | is_outside.wrapping_neg();
-        prefetch(self.of_parts, at);
-        let later = position & u64::from(u32::MAX);
-        let until = later + self.cuts.window;
-        let until = [until, until + self.cuts.parts_per_step];
-        Asked {
-            at,
-            from: self.cuts.level(later) as u16,
-            until: until.map(|later| self.cuts.level(later) as u16),
+impl Untold {
+    fn and(self, other: Self) -> Self {
+        Self {
+            n_slots: self.n_slots + other.n_slots,
+            most_reached: self.most_reached.max(other.most_reached),
         }
     }
+}
 
-    /// The slots that a row reaches, and whether levels tell these.
-    #[inline]
-    pub(super) fn reached(self, asked: Asked) -> (Reached, bool) {
-        let of_part = self.of_parts.get(asked.at).copied();
-        let of_part = of_part.unwrap_or_default();
-        let [until, until_at_most] = asked.until.map(u64::from);
-        let levels = of_part.levels;
-        let (from, until) = (levels.less(asked.from.into()), levels.less(until));
-        // Slots with the level of the row, or with those up to which it reaches, are to be compared whole.
-        let (after_from, after_until) = (from - LOWEST, levels.less(until_at_most + 1));
-        let is_told = ((from ^ after_from) | (until ^ after_until)) & ABOVE == 0;
-        let reached = Reached {
-            first: Levels::n_less(from),
-            after: Levels::n_less(until),
-            of_part,
-        };
-        (reached, is_told & levels.is_told())
-    }
+/// For each of the ascending times of a key's slots, how many of these a row reaches that reaches none later: those less
+/// than a window before it, and itself.
+pub(super) fn n_reached_together(times: &[i64], window_us: i64) -> impl Iterator<Item = usize> {
+    let mut first = 0;
+    times.iter().enumerate().map(move |(slot, &time)| {
+        while first < slot && times[first].abs_diff(time) >= window_us.unsigned_abs() {
+            first += 1;
+        }
+        slot + 1 - first
+    })
 }
 
 /// For each thread's keys, their first place in each part.
@@ -453,6 +292,7 @@ mod tests {
     use provender_core::ValueType;
     use provender_core::request::KeyColumn;
 
+    use super::super::reached::{Asked, ROWS, Reached};
     use super::*;
     use crate::spine::{SpineRows, spine_schema};
 
@@ -488,6 +328,26 @@ mod tests {
         slots
     }
 
+    /// The places that a row reaches, if levels tell them.
+    fn told(at_hand: AtHand<'_>, key: u32, event: i64) -> Option<Vec<u32>> {
+        let (mut numbers, mut events) = ([u32::MAX; ROWS], [0; ROWS]);
+        (numbers[ROWS / 2], events[ROWS / 2]) = (key, event);
+        let (mut asked, mut reached) = (Asked::default(), Reached::default());
+        at_hand.ask(&numbers, &events, &mut asked);
+        at_hand.reached(&asked, &mut reached);
+        // Keys that are not known reach nothing, and that is told.
+        let n_all: u32 = reached.n.iter().sum();
+        assert_eq!(n_all, reached.n[ROWS / 2]);
+        let n_left: u32 = reached.is_left.iter().sum();
+        assert_eq!(n_left, reached.is_left[ROWS / 2]);
+        let place = |slot| at_hand.place(&asked, &reached, ROWS / 2, slot);
+        let places: Vec<u32> = (0..n_all as usize).map(place).collect();
+        for (slot, &place) in places.iter().enumerate().take(2) {
+            assert_eq!(reached.places[slot][ROWS / 2], place);
+        }
+        (n_left == 0).then_some(places)
+    }
+
     #[test]
     fn most_rows_are_told_and_what_is_told_is_true() {
         let slots = spread(3_000, 2_400);
@@ -504,26 +364,22 @@ mod tests {
                     let hour = mixed(n + 20_000) % 3_000 - 300;
                     // Not at the hours of slots, which levels would have to leave open.
                     let event = hour * HOUR + mixed(7 * n) % HOUR;
-                    let (reached, is_told) = at_hand.reached(at_hand.ask(key as u32, event));
                     n_rows += 1;
-                    if !is_told {
+                    let Some(told) = told(at_hand, key as u32, event) else {
                         continue;
-                    }
+                    };
                     n_told += 1;
                     let own = slots.iter().zip(places).filter(|((of, time), _)| {
                         *of == key && event <= *time && *time < event + window_us
                     });
                     let wanted: Vec<u32> = own.map(|(_, place)| *place).collect();
-                    let told: Vec<u32> = (0..reached.len()).map(|at| reached.place(at)).collect();
                     assert_eq!(told, wanted, "key {key} at {event}, {window_us} us");
                     n_reached += told.len();
                 }
                 assert!(n_told * 10 > n_rows * 9, "{n_told} of {n_rows}");
                 assert!(window_us < HOUR || n_reached > 10, "{n_reached}");
                 // A key that the spine has not.
-                let asked = at_hand.ask(u32::MAX, 0);
-                let (reached, is_told) = at_hand.reached(asked);
-                assert!(is_told && reached.len() == 0);
+                assert_eq!(told(at_hand, u32::MAX, 0), Some(Vec::new()));
             }
         }
     }
@@ -535,28 +391,5 @@ mod tests {
         slots.extend((0..20_000).map(|n| (1_000 + n / 10, n % 10 * 1_000_000)));
         assert!(Reach::new(&index(&slots), 5, 2).unwrap().is_mostly_told());
         assert!(Reach::new(&index(&[]), 5, 2).unwrap().is_mostly_told());
-    }
-
-    #[test]
-    fn levels_are_counted_side_by_side() {
-        let all: [&[u64]; 5] = [
-            &[],
-            &[0],
-            &[NEVER - 1; MOST_SLOTS],
-            &[0, 0, 3, 255, 256, NEVER - 1],
-            &[17, 18, 19],
-        ];
-        for levels in all {
-            let mut packed = Levels::default();
-            for (at, &level) in levels.iter().enumerate() {
-                assert_eq!(packed.len(), at);
-                packed.push(level);
-            }
-            assert!(packed.len() == levels.len() && packed.is_told());
-            for other in 0..=NEVER {
-                let n_less = levels.iter().filter(|level| **level < other).count();
-                assert_eq!(Levels::n_less(packed.less(other)), n_less as u32);
-            }
-        }
     }
 }

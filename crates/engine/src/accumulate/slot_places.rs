@@ -9,15 +9,22 @@ use std::ops::Range;
 use arrow_array::Array;
 
 use super::found_rows::{Counted, FoundRows};
-use super::reach::{Asked, MOST_SLOTS, Reach};
-use crate::parallel;
+use super::levels::MOST_SLOTS;
+use super::reach::{Reach, n_reached_together};
+use super::reached::{Asked, AtHand, ROWS, Reached};
+use crate::keys::NO_KEY;
+use crate::prefetch::prefetch;
 use crate::search::{NO_PLACE, Searched, TOGETHER};
 use crate::source::TimedRows;
 use crate::spine::SpineIndex;
+use crate::vector::{self, Loop};
 
-/// Windows of a key that cover a slot's time, on average and at most, for counting rows in slots.
-const FEW_WINDOWS: usize = 3;
-const MOST_WINDOWS: usize = 16;
+/// Slots that a row reaches that reaches any, on average and at most, for counting rows in slots.
+const FEW_REACHED: usize = 3;
+const MOST_REACHED: usize = 16;
+/// Keys that are looked at for the average, and slots of each.
+const SAMPLED_KEYS: usize = 1 << 12;
+const SAMPLED_SLOTS: usize = 1 << 8;
 
 /// The slots of all keys for one length of windows.
 #[derive(Debug)]
@@ -29,11 +36,12 @@ pub(super) struct SlotPlaces {
 impl SlotPlaces {
     /// Places for all slots, unless too many windows cover a row, or they cannot be told fast.
     pub(super) fn new(index: &SpineIndex, window_us: i64, n_threads: usize) -> Option<Self> {
-        if !are_few(index, window_us, n_threads) {
+        if !are_few(index, window_us) {
             return None;
         }
         let slots = Self::of_any(index, window_us, n_threads)?;
-        slots.reach.is_mostly_told().then_some(slots)
+        let are_few = slots.reach.most_reached() <= MOST_REACHED;
+        (are_few && slots.reach.is_mostly_told()).then_some(slots)
     }
 
     /// The same whatever covers a row.
@@ -70,49 +78,15 @@ impl SlotPlaces {
         found: &mut FoundRows,
         ask: impl Fn(&[Counted]),
     ) {
-        let (events, nulls) = (rows.event.values(), rows.event.nulls());
-        let reach = self.reach.at_hand();
         found.clear();
-        let (mut asked, mut left) = ([Asked::default(); TOGETHER], [0; 2 * TOGETHER]);
-        let mut n_left = 0;
-        for first in (0..numbers.len()).step_by(TOGETHER) {
-            let some = first..numbers.len().min(first + TOGETHER);
-            let of_rows = numbers[some.clone()].iter().zip(&events[some.clone()]);
-            for (asked, (&number, &event)) in asked.iter_mut().zip(of_rows) {
-                *asked = reach.ask(number, event);
-            }
-            let (room, mut n_found) = (found.room(TOGETHER * MOST_SLOTS), 0);
-            for (&asked, row) in asked.iter().zip(some) {
-                let (reached, is_told) = reach.reached(asked);
-                let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
-                let n_reached = match is_told & is_valid {
-                    true => reached.len(),
-                    false => 0,
-                };
-                let row = row as u32;
-                let at = |slot: usize| Counted {
-                    place: reached.place(slot),
-                    row,
-                };
-                // Two are written at any rate, since it is hard to foretell how many there are.
-                let room = &mut room[n_found..n_found + MOST_SLOTS];
-                (room[0], room[1]) = (at(0), at(1));
-                for (slot, room) in room.iter_mut().enumerate().take(n_reached).skip(2) {
-                    *room = at(slot);
-                }
-                n_found += n_reached;
-                left[n_left] = row;
-                n_left += usize::from(!is_told & is_valid);
-            }
-            ask(&room[..n_found]);
-            found.take(n_found);
-            if n_left >= TOGETHER {
-                self.search(index, numbers, rows, &left[..TOGETHER], found);
-                left.copy_within(TOGETHER..n_left, 0);
-                n_left -= TOGETHER;
-            }
-        }
-        self.search(index, numbers, rows, &left[..n_left], found);
+        vector::widest(Find {
+            places: self,
+            index,
+            numbers,
+            rows,
+            found,
+            ask,
+        });
     }
 
     /// The same of at most [`TOGETHER`] rows that are not null, among the times of all slots.
@@ -130,6 +104,10 @@ impl SlotPlaces {
         let rows_of = together.iter().map(|row| *row as usize);
         rows.slots(index, numbers, rows_of, of_keys);
         times.ask(of_keys);
+        for &(start, end) in &*of_keys {
+            prefetch(places, start as usize);
+            prefetch(places, (end as usize).wrapping_sub(1));
+        }
         for (&row, &of_key) in together.iter().zip(&*of_keys) {
             let covered = self.covered(times, of_key, rows.event.value(row as usize));
             let of_slots = &places[covered];
@@ -154,28 +132,114 @@ impl SlotPlaces {
     }
 }
 
-/// Whether few windows of this length cover a slot's time, on average and at most.
-fn are_few(index: &SpineIndex, window_us: i64, n_threads: usize) -> bool {
-    let n_parts = parallel::n_parts(index.n_slots(), n_threads);
-    let parts = parallel::group_ranges(index.starts(), n_parts);
-    let counted = parallel::each(parts, |keys| {
-        let (mut n_windows, mut most) = (0, 0);
-        for key in keys {
-            let times = index.times(index.slots(key as u32));
-            let mut first = 0;
-            for (slot, &time) in times.iter().enumerate() {
-                while first < slot && times[first].abs_diff(time) >= window_us.unsigned_abs() {
-                    first += 1;
-                }
-                n_windows += slot + 1 - first;
-                most = most.max(slot + 1 - first);
+/// The loop over the rows of a batch.
+struct Find<'a, A> {
+    places: &'a SlotPlaces,
+    index: &'a SpineIndex,
+    numbers: &'a [u32],
+    rows: &'a TimedRows,
+    found: &'a mut FoundRows,
+    ask: A,
+}
+
+impl<A: Fn(&[Counted])> Find<'_, A> {
+    /// The numbers and times of some rows from one on. Of null rows, and after the last, keys are not known.
+    #[inline(always)]
+    fn some(&self, first: usize) -> ([u32; ROWS], [i64; ROWS]) {
+        let (mut numbers, mut events) = ([NO_KEY; ROWS], [0; ROWS]);
+        let event = &self.rows.event;
+        let some = first..self.numbers.len();
+        let (of_rows, times) = (&self.numbers[some.clone()], &event.values()[some.clone()]);
+        match (of_rows.first_chunk(), times.first_chunk()) {
+            (Some(all), Some(times)) => (numbers, events) = (*all, *times),
+            _ => {
+                numbers[..of_rows.len()].copy_from_slice(of_rows);
+                events[..times.len()].copy_from_slice(times);
             }
         }
-        (n_windows, most)
-    });
-    let n_windows: usize = counted.iter().map(|(n_windows, _)| n_windows).sum();
-    let most = counted.iter().map(|(_, most)| *most).max();
-    n_windows <= FEW_WINDOWS * index.n_slots() && most.unwrap_or(0) <= MOST_WINDOWS
+        if let Some(nulls) = event.nulls().filter(|nulls| nulls.null_count() > 0) {
+            for (row, number) in some.zip(&mut numbers) {
+                if nulls.is_null(row) {
+                    *number = NO_KEY;
+                }
+            }
+        }
+        (numbers, events)
+    }
+
+    /// Asks for what some rows from one on reach, if there are any.
+    #[inline(always)]
+    fn ask_for(&self, first: usize, reach: AtHand<'_>, asked: &mut Asked) {
+        if first < self.numbers.len() {
+            let (numbers, events) = self.some(first);
+            reach.ask(&numbers, &events, asked);
+        }
+    }
+
+    fn search(&mut self, left: &[u32]) {
+        let (places, index) = (self.places, self.index);
+        places.search(index, self.numbers, self.rows, left, self.found);
+    }
+}
+
+impl<A: Fn(&[Counted])> Loop for Find<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let reach = self.places.reach.at_hand();
+        let (mut asked, mut reached) = ([(); 2].map(|()| Asked::default()), Reached::default());
+        let [asked, next] = &mut asked;
+        let (mut asked, mut next) = (asked, next);
+        let (mut left, mut n_left) = ([0; TOGETHER + ROWS], 0);
+        self.ask_for(0, reach, next);
+        for first in (0..self.numbers.len()).step_by(ROWS) {
+            std::mem::swap(&mut asked, &mut next);
+            // What the next rows need is asked for before those at hand are looked at.
+            self.ask_for(first + ROWS, reach, next);
+            reach.reached(asked, &mut reached);
+            let (room, mut n_found) = (self.found.room(ROWS * MOST_SLOTS), 0);
+            for at in 0..ROWS {
+                let row = (first + at) as u32;
+                // Two are written at any rate, since it is hard to foretell how many there are.
+                let room = &mut room[n_found..n_found + MOST_SLOTS];
+                for (room, places) in room.iter_mut().zip(&reached.places) {
+                    let place = places[at];
+                    *room = Counted { place, row };
+                }
+                let n = reached.n[at] as usize;
+                for (slot, room) in room.iter_mut().enumerate().take(n).skip(2) {
+                    let place = reach.place(asked, &reached, at, slot);
+                    *room = Counted { place, row };
+                }
+                n_found += n;
+                left[n_left] = row;
+                n_left += reached.is_left[at] as usize;
+            }
+            (self.ask)(&room[..n_found]);
+            self.found.take(n_found);
+            if n_left >= TOGETHER {
+                self.search(&left[..TOGETHER]);
+                left.copy_within(TOGETHER..n_left, 0);
+                n_left -= TOGETHER;
+            }
+        }
+        self.search(&left[..n_left]);
+    }
+}
+
+/// Whether rows that reach any slots reach few on average, as far as some slots of some keys tell. Where these are unlike
+/// the others, rows still reach few: levels tell no more than [`MOST_SLOTS`].
+fn are_few(index: &SpineIndex, window_us: i64) -> bool {
+    let (mut n_reached, mut n_slots) = (0, 0);
+    let each = index.n_keys().div_ceil(SAMPLED_KEYS).max(1);
+    for key in (0..index.n_keys()).step_by(each) {
+        let times = index.times(index.slots(key as u32));
+        let times = &times[..times.len().min(SAMPLED_SLOTS)];
+        n_reached += n_reached_together(times, window_us).sum::<usize>();
+        n_slots += times.len();
+    }
+    n_reached <= FEW_REACHED * n_slots
 }
 
 #[cfg(test)]
