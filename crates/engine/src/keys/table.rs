@@ -10,6 +10,7 @@ use arrow_buffer::BooleanBuffer;
 
 use super::bytes::ByteTables;
 use super::{EncodedKeys, KeyValues};
+use crate::vector::{self, Loop};
 
 /// Stands for a key that is null or not known.
 pub(crate) const NO_KEY: u32 = u32::MAX;
@@ -399,7 +400,7 @@ impl Close {
     }
 
     /// The number of a key, and of one that would lie between these; [`ELSEWHERE`] for any other.
-    #[inline]
+    #[inline(always)]
     fn find(&self, key: u64) -> u32 {
         match key.wrapping_sub(self.first) {
             number if number < self.n_keys as u64 => number as u32,
@@ -410,7 +411,12 @@ impl Close {
     /// Adds the number of each key, from the table for those that are not close.
     fn find_all(&self, keys: &[u64], table: &Inline<u64>, found: &mut Vec<u32>) {
         let before = found.len();
-        found.extend(keys.iter().map(|&key| self.find(key)));
+        found.resize(before + keys.len(), NO_KEY);
+        let are_all_close = vector::widest(Distances {
+            close: self,
+            keys,
+            found: &mut found[before..],
+        });
         if let Some(are_keys) = &self.are_keys {
             let close = found[before..].iter_mut();
             for number in close.filter(|number| (**number as usize) < self.n_keys) {
@@ -419,11 +425,35 @@ impl Close {
                 }
             }
         }
+        if are_all_close {
+            return;
+        }
         for (number, &key) in found[before..].iter_mut().zip(keys) {
             if *number == ELSEWHERE {
                 *number = table.find(key);
             }
         }
+    }
+}
+
+/// The loop over keys for their distances. Answers whether all are close.
+struct Distances<'a> {
+    close: &'a Close,
+    keys: &'a [u64],
+    found: &'a mut [u32],
+}
+
+impl Loop for Distances<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let mut are_all_close = true;
+        for (number, &key) in self.found.iter_mut().zip(self.keys) {
+            *number = self.close.find(key);
+            are_all_close &= *number != ELSEWHERE;
+        }
+        are_all_close
     }
 }
 
