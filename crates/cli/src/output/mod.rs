@@ -5,6 +5,7 @@
 
 mod columns;
 mod encoder;
+mod encodings;
 mod groups;
 mod parquet;
 mod rows;

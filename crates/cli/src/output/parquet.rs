@@ -1,17 +1,13 @@
 //! Parquet, encoded on all cores: columns of a row group do not depend on each other.
 
-use std::collections::HashSet;
-
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
-use parquet::basic::Compression;
 use parquet::errors::Result;
-use parquet::file::properties::WriterProperties;
-use parquet::schema::types::ColumnPath;
 
 use super::encoder::Encoder;
+use super::encodings;
 use super::groups::GroupWriter;
 use super::target::Target;
 
@@ -23,11 +19,8 @@ const GROUP_ROWS: usize = 1 << 18;
 const DEALT_ROWS: usize = 1 << 16;
 /// And up to about this much memory.
 const DEALT_BYTES: usize = 32 << 20;
-/// Rows that are looked at to choose an encoding.
-const SAMPLE_ROWS: usize = 4_096;
 
-/// Writes batches of one schema as a Parquet file, compressed by Snappy as most writers do: numbers that differ
-/// hardly become smaller by a slower codec, which would take longer than all else.
+/// Writes batches of one schema as a Parquet file.
 pub(super) struct ParquetRows {
     schema: SchemaRef,
     target: Target,
@@ -66,7 +59,7 @@ impl ParquetRows {
     fn file(&mut self) -> Result<&mut ParquetFile> {
         let begun = match self.file.take() {
             Some(file) => file,
-            None => ParquetFile::new(&self.target, &self.schema, self.waiting.first())?,
+            None => ParquetFile::new(&self.target, &self.schema, &self.waiting)?,
         };
         Ok(self.file.insert(begun))
     }
@@ -138,15 +131,8 @@ impl ParquetRows {
 
 impl ParquetFile {
     /// `first` are rows like those to come.
-    fn new(target: &Target, schema: &SchemaRef, first: Option<&RecordBatch>) -> Result<Self> {
-        let mut properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
-        for (number, field) in schema.fields().iter().enumerate() {
-            if first.is_some_and(|first| is_diverse(first.column(number))) {
-                let path = ColumnPath::from(vec![field.name().clone()]);
-                properties = properties.set_column_dictionary_enabled(path, false);
-            }
-        }
-        let properties = Some(properties.build());
+    fn new(target: &Target, schema: &SchemaRef, first: &[RecordBatch]) -> Result<Self> {
+        let properties = Some(encodings::properties(schema, first));
         let writer = ArrowWriter::try_new(target.clone(), schema.clone(), properties)?;
         let (writer, factory) = writer.into_serialized_writer()?;
         let groups = GroupWriter::new(target.clone(), writer)?;
@@ -168,23 +154,4 @@ fn bytes_of(batch: &RecordBatch) -> usize {
         }
     });
     bytes.sum()
-}
-
-/// Whether most values of a column of wide numbers differ. A dictionary of such a column costs much
-/// time and saves no space.
-fn is_diverse(column: &ArrayRef) -> bool {
-    let is_wide = matches!(
-        column.data_type(),
-        DataType::Float64 | DataType::Int64 | DataType::UInt64 | DataType::Timestamp(_, _)
-    );
-    if !is_wide {
-        return false;
-    }
-    let sample = column.slice(0, column.len().min(SAMPLE_ROWS)).to_data();
-    let Some(values) = sample.buffers().first() else {
-        return false;
-    };
-    let values = &values.typed_data::<u64>()[sample.offset()..sample.offset() + sample.len()];
-    let different: HashSet<u64> = values.iter().copied().collect();
-    different.len() >= 256 && different.len() * 2 > values.len()
 }
