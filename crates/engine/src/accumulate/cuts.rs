@@ -75,6 +75,7 @@ impl Cuts {
 
     /// The level of a position, which lies in a part or in a later one that rows of that part reach: less than
     /// [`NEVER`]. Does not descend where times ascend.
+    #[inline(always)]
     pub(super) fn level_in(self, part: usize, position: Position) -> u64 {
         let later = position - ((part as u64) << POINT);
         u64::from(self.level(later.min(u32::MAX.into()))).min(NEVER - 1)

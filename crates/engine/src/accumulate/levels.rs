@@ -33,21 +33,26 @@ const NUMBER_BITS: u32 = 3;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
 impl Levels {
+    #[inline(always)]
     pub(super) fn len(self) -> usize {
         let n_bits = u64::BITS - (self.0 & !UNTOLD).leading_zeros();
         n_bits.div_ceil(LANE_BITS) as usize
     }
 
-    /// Adds one that is less than [`NEVER`], and not less than those before. There must be fewer than [`MOST_SLOTS`].
-    pub(super) fn push(&mut self, level: u64) {
-        self.0 |= (NEVER - level) << (self.len() as u32 * LANE_BITS);
+    /// Adds one that is less than [`NEVER`], and not less than those before. There must be `len`, fewer than
+    /// [`MOST_SLOTS`].
+    #[inline(always)]
+    pub(super) fn push(&mut self, len: usize, level: u64) {
+        self.0 |= (NEVER - level) << (len as u32 * LANE_BITS);
     }
 
     /// Says that they do not tell the slots.
+    #[inline(always)]
     pub(super) fn leave_untold(&mut self) {
         self.0 |= UNTOLD;
     }
 
+    #[inline(always)]
     pub(super) fn is_told(self) -> bool {
         self.0 & UNTOLD == 0
     }
@@ -104,7 +109,7 @@ mod tests {
             let mut packed = Levels::default();
             for (at, &level) in levels.iter().enumerate() {
                 assert_eq!(packed.len(), at);
-                packed.push(level);
+                packed.push(at, level);
             }
             assert!(packed.len() == levels.len() && packed.is_told());
             for (at, &from) in ends.iter().enumerate() {

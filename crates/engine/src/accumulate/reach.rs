@@ -15,6 +15,7 @@ use super::reached::AtHand;
 use crate::pages::Pages;
 use crate::parallel;
 use crate::spine::SpineIndex;
+use crate::vector::{self, Loop};
 
 /// One in so many slots need not be told by levels.
 const MOST_UNTOLD: usize = 8;
@@ -72,33 +73,37 @@ impl OfPart {
     }
 
     /// Adds the next of the part's own slots. Answers whether levels tell all of them.
+    #[inline(always)]
     fn push_own(&mut self, level: u64, place: u32) -> bool {
-        match self.levels.len() {
+        let len = self.levels.len();
+        match len {
             MOST_SLOTS => self.levels.leave_untold(),
             0 => self.first = place | 1 << PLACE_BITS,
             _ => self.first += 1 << PLACE_BITS,
         }
-        self.push(level)
+        self.push(len, level)
     }
 
     /// The same with the next slot of a later part.
+    #[inline(always)]
     fn push_later(&mut self, level: u64, place: u32) -> bool {
-        let n_before = self.levels.len();
-        let later = place.wrapping_sub(n_before as u32);
-        if n_before as u32 == self.n_own() {
+        let len = self.levels.len();
+        let later = place.wrapping_sub(len as u32);
+        if len as u32 == self.n_own() {
             self.later = later;
         }
         // Slots of two later parts do not lie side by side.
-        if n_before == MOST_SLOTS || self.later != later {
+        if len == MOST_SLOTS || self.later != later {
             self.levels.leave_untold();
         }
-        self.push(level)
+        self.push(len, level)
     }
 
-    fn push(&mut self, level: u64) -> bool {
+    #[inline(always)]
+    fn push(&mut self, len: usize, level: u64) -> bool {
         let is_told = self.levels.is_told();
         if is_told {
-            self.levels.push(level);
+            self.levels.push(len, level);
         }
         is_told
     }
@@ -160,7 +165,14 @@ impl Reach {
             }
         });
         let reached: Vec<i64> = (0..cuts.n_parts).map(|part| cuts.reached(part)).collect();
-        let filled = parallel::each(shares.collect(), |share| share.fill(index, cuts, &reached));
+        let filled = parallel::each(shares.collect(), |share| {
+            vector::widest(Fill {
+                share,
+                index,
+                cuts,
+                reached: &reached,
+            })
+        });
         filled.into_iter().fold(Untold::default(), Untold::and)
     }
 
@@ -194,29 +206,46 @@ struct Share<'a> {
     places: &'a mut [u32],
 }
 
-impl Share<'_> {
-    /// Answers what is untold. No row of a part reaches a later time than `reached`.
-    fn fill(mut self, index: &SpineIndex, cuts: Cuts, reached: &[i64]) -> Untold {
-        let (mut places, mut all_untold) = (self.places.iter_mut(), Untold::default());
-        for (at, key) in self.keys.enumerate() {
+/// The loop over the slots of a share. No row of a part reaches a later time than `reached`. Answers what is untold.
+struct Fill<'a> {
+    share: Share<'a>,
+    index: &'a SpineIndex,
+    cuts: Cuts,
+    reached: &'a [i64],
+}
+
+impl Loop for Fill<'_> {
+    type Output = Untold;
+
+    #[inline(always)]
+    fn run(self) -> Untold {
+        let Self {
+            share,
+            index,
+            cuts,
+            reached,
+        } = self;
+        let (mut of_parts, mut next) = (share.of_parts, share.next);
+        let (mut places, mut all_untold) = (share.places.iter_mut(), Untold::default());
+        for (at, key) in share.keys.enumerate() {
             let times = index.times(index.slots(key as u32));
             let mut are_told = true;
             for (&time, of_slot) in times.iter().zip(&mut places) {
                 let position = cuts.position(time);
                 let part = Cuts::part(position);
-                let place = self.next[part];
-                self.next[part] += 1;
+                let place = next[part];
+                next[part] += 1;
                 *of_slot = place;
                 let level = |of: usize| cuts.level_in(of, position);
-                are_told &= self.of_parts[part][at].push_own(level(part), place);
+                are_told &= of_parts[part][at].push_own(level(part), place);
                 let before = (0..part).rev();
                 for before in before.take_while(|before| time <= reached[*before]) {
-                    are_told &= self.of_parts[before][at].push_later(level(before), place);
+                    are_told &= of_parts[before][at].push_later(level(before), place);
                 }
             }
             if !are_told {
                 let parts = times.iter().map(|&time| Cuts::part(cuts.position(time)));
-                let untold = parts.filter(|part| !self.of_parts[*part][at].levels.is_told());
+                let untold = parts.filter(|part| !of_parts[*part][at].levels.is_told());
                 all_untold = all_untold.and(Untold {
                     n_slots: untold.count(),
                     most_reached: n_reached_together(times, cuts.window_us).max().unwrap_or(0),

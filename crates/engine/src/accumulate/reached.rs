@@ -7,7 +7,7 @@ use super::reach::OfPart;
 use crate::prefetch::prefetch;
 
 /// Rows that are looked at together. What they ask for should fit the first cache.
-pub(super) const ROWS: usize = 64;
+pub(super) const ROWS: usize = 128;
 
 /// What rows reach, at hand for a loop.
 #[derive(Clone, Copy)]
